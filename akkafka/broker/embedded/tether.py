@@ -1,0 +1,69 @@
+"""Starts a child that cannot outlive us, whatever kills us: an orphaned broker would keep port and data for ever."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# Elsewhere than on Linux: a shell between us and the child holds the read end of a pipe whose only write end is ours.
+# The kernel closes ours when we die; the shell's watcher reads the end of the file and kills the child. The watcher
+# goes first when the child ends by itself: it must not kill whoever gets that process id next.
+WATCHDOG = """
+exec 4<&0
+"$@" 4<&- </dev/null & child=$!
+(read -r _ <&4; kill -9 $child) & watcher=$!
+exec 4<&-
+trap 'kill -TERM $child' TERM
+wait $child; code=$?
+while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
+kill $watcher 2>/dev/null
+exit $code
+"""
+
+
+def tethered(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+    """Start `command` with its output in `output`, tied to the life of this process (and, on Linux, of this thread)."""
+    if platform.system() == "Linux":
+        return _tied_by_kernel(command, output, directory)
+    return tied_by_pipe(command, output, directory)
+
+
+def _tied_by_kernel(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be loaded after it
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # we died between fork and prctl
+            os._exit(1)
+
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=directory, preexec_fn=tie
+    )
+
+
+def tied_by_pipe(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+    """The same by a pipe and a shell, where the kernel offers no parent-death signal. The Popen is the shell's."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", WATCHDOG, "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=directory,
+    )
+
+
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for a tethered child, through the shell if there is one (killing the shell would leave the child)."""
+    if child.stdin is not None:
+        child.stdin.close()
+    else:
+        child.kill()

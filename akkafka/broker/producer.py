@@ -1,0 +1,302 @@
+"""An idempotent producer that keeps order, gives real offsets, and can be thrown away at any moment.
+
+Each partition has a queue and at most one request in flight; what queues up meanwhile travels as one batch. A request
+that is not answered is sent again with the same sequence numbers, so the broker appends it once. Sequence numbers move
+on only with an acknowledgement, so a record the broker refuses for its size leaves no gap. The first failure breaks the
+producer as a whole and closes its sockets: nothing of it can reach the log after its successor has read the log's end
+(save what the network still holds, which receivers drop as duplicates).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from akkafka.broker.base import BrokerUnavailableError, DeliveryError, Headers, RecordTooLargeError, TopicPartition
+from akkafka.broker.link import Link
+from akkafka.errors import AkkafkaError, BrokerError
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024  # a request beyond the broker's socket.request.max.bytes would only be cut off
+BATCH_BYTES = 1024 * 1024  # a batch takes one record more, then it is closed: measured best for 50 to 200 KB records
+RECORD_OVERHEAD_BYTES = 100  # batch header (61) and the record's own lengths
+UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
+BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+MAX_SEQUENCE = 2**31 - 1
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A record on its way."""
+
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    size: int
+    future: asyncio.Future[int]
+    timestamp_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One partition's queue."""
+
+    where: TopicPartition
+    waiting: deque[Item] = field(default_factory=deque)
+    flying: list[Item] = field(default_factory=list)
+    sequence: int = 0
+    task: asyncio.Task[None] | None = None
+    singly: bool = False  # after a batch was too large: one record at a time until the queue is empty
+
+
+class KafkaProducer:
+    """base.Producer on a link of its own."""
+
+    def __init__(self, link: Link, name: str, forget: Callable[[KafkaProducer], None]) -> None:
+        self.name = name
+        self._link = link
+        self._forget = forget
+        self._patience = link.settings.delivery_timeout_s
+        self._lanes: dict[TopicPartition, Lane] = {}
+        self._error: DeliveryError | None = None
+        self._closed = False
+        self._pending = 0
+        self._pid, self._epoch = -1, -1
+
+    async def open(self) -> None:
+        """Get a producer id; BrokerUnavailableError if the cluster does not give one within the patience."""
+        await self._link.open()
+        deadline = time.monotonic() + self._link.settings.patience_s
+        for attempt in range(10**6):
+            answer = await self._link.request_any(InitProducerIdRequest(None, MAX_SEQUENCE))
+            error = kafka_errors.for_code(answer.error_code)
+            if error is kafka_errors.NoError:
+                self._pid, self._epoch = answer.producer_id, answer.producer_epoch
+                return
+            if time.monotonic() > deadline or error is kafka_errors.ClusterAuthorizationFailedError:
+                break
+            await asyncio.sleep(_backoff(attempt))
+        raise BrokerUnavailableError(f"producer {self.name}: the cluster gives no producer id ({error.__name__})")
+
+    @property
+    def broken(self) -> bool:
+        """True after the first DeliveryError."""
+        return self._error is not None
+
+    def pending(self) -> int:
+        """Bytes sent and not yet acknowledged."""
+        return self._pending
+
+    def send(
+        self, where: TopicPartition, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()
+    ) -> asyncio.Future[int]:
+        """See base.Producer; records sent in one turn of the event loop to one partition share a batch."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        size = _size(value, key, headers)
+        refusal = self._refusal(where, size)
+        if refusal is not None:
+            _fail(future, refusal)
+            return future
+        self._pending += size
+        lane = self._lanes.get(where)
+        if lane is None:
+            lane = self._lanes[where] = Lane(TopicPartition(*where))
+        lane.waiting.append(Item(value, key, headers, size, future, time.time_ns() // 1_000_000))
+        if lane.task is None:
+            lane.task = asyncio.get_running_loop().create_task(self._drain(lane), name=f"producer {self.name}")
+        return future
+
+    async def close(self, *, timeout: float = 5.0) -> None:
+        """See base.Producer; what is not acknowledged in time fails with DeliveryError."""
+        self._closed = True
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+        tasks = [task for task in tasks if not task.done()]
+        self._fail_all(DeliveryError(f"producer {self.name} was closed before the record was acknowledged"))
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        await self._link.close()
+        self._forget(self)
+
+    # -- delivery
+
+    async def _drain(self, lane: Lane) -> None:
+        """Deliver this partition's queue, batch by batch, until it is empty."""
+        try:
+            while lane.waiting and self._error is None:
+                lane.flying = _take_batch(lane)
+                await self._deliver(lane)
+                lane.flying = []
+            lane.singly = False
+        except AkkafkaError as error:
+            self._break(lane, error)
+        except Exception as error:  # a fault of ours or of aiokafka must not leave futures hanging
+            self._break(lane, BrokerError(f"unexpected {error!r}"))
+        finally:
+            lane.task = None
+
+    async def _deliver(self, lane: Lane) -> None:
+        """Send the batch in flight until it is acknowledged, refused, or the time is up."""
+        started = time.monotonic()
+        deadline = started + self._patience  # not since it was queued: its predecessor may have sat out a restart
+        data = self._encode(lane)
+        attempt = 0
+        while True:
+            try:
+                answer = await self._ask(lane, data, deadline)
+            except BrokerUnavailableError:
+                answer = None
+                if time.monotonic() >= deadline:
+                    raise
+            if answer is not None and self._settled(lane, answer, started):
+                return
+            await asyncio.sleep(min(_backoff(attempt), max(0.0, deadline - time.monotonic())))
+            attempt += 1
+            if time.monotonic() >= deadline:
+                raise BrokerError(f"no acknowledgement for {self._patience:g} s")
+            with suppress(BrokerUnavailableError):
+                await self._link.refresh([lane.where.topic])
+
+    async def _ask(self, lane: Lane, data: bytes, deadline: float) -> tuple[int, int] | None:
+        """(Error code, base offset), None if the partition has no leader now."""
+        topic, partition = lane.where
+        node = self._link.leader(lane.where)
+        if node is None:
+            await self._link.refresh([topic])
+            node = self._link.leader(lane.where)
+            if node is None:
+                there = self._link.partitions(topic)
+                return (3, -1) if partition >= there else None
+        left = max(0.05, deadline - time.monotonic())
+        wait = min(left, self._link.settings.request_timeout_s)
+        request = ProduceRequest(None, -1, int(wait * 1000), [(topic, [(partition, data)])])
+        answer = await self._link.request(node, request, timeout=wait)
+        code, offset = answer.topics[0][1][0][1:3]
+        return code, offset
+
+    def _settled(self, lane: Lane, answer: tuple[int, int], started: float) -> bool:
+        """True if the batch is done with, False to try again; raises what breaks the producer."""
+        code, offset = answer
+        error = kafka_errors.for_code(code)
+        if error is kafka_errors.NoError and offset >= 0:
+            self._acknowledged(lane, offset)
+            return True
+        if error in (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError):
+            self._too_large(lane)
+            return True
+        if error is kafka_errors.UnknownTopicOrPartitionError:
+            if time.monotonic() - started < min(UNKNOWN_TOPIC_GRACE_S, self._link.settings.patience_s):
+                return False
+            raise BrokerError("there is no such topic or partition")
+        if error in (kafka_errors.DuplicateSequenceNumber, kafka_errors.NoError):
+            raise BrokerError("the broker has the record, but does not say at which offset")
+        if error.retriable:
+            return False
+        raise BrokerError(f"the broker refused the record (code {code}, {error.__name__})")
+
+    def _acknowledged(self, lane: Lane, base: int) -> None:
+        lane.sequence = (lane.sequence + len(lane.flying)) & MAX_SEQUENCE
+        for place, item in enumerate(lane.flying):
+            self._pending -= item.size
+            if not item.future.done():
+                item.future.set_result(base + place)
+
+    def _too_large(self, lane: Lane) -> None:
+        """Nothing of the batch is in the log: the one record fails, several are tried one by one."""
+        if len(lane.flying) > 1:
+            lane.waiting.extendleft(reversed(lane.flying))
+            lane.singly = True
+            return
+        item = lane.flying[0]
+        self._pending -= item.size
+        _fail(item.future, _too_large(lane.where, item.size, "the topic's max.message.bytes"))
+
+    def _encode(self, lane: Lane) -> bytes:
+        builder: Any = DefaultRecordBatchBuilder(
+            2, 0, False, self._pid, self._epoch, lane.sequence, MAX_RECORD_BYTES + BATCH_BYTES
+        )
+        for place, item in enumerate(lane.flying):
+            builder.append(place, item.timestamp_ms, item.key, item.value, list(item.headers))
+        return builder.build()  # type: ignore[no-any-return]
+
+    # -- failure
+
+    def _break(self, lane: Lane, error: AkkafkaError) -> None:
+        where = f"{lane.where.topic}[{lane.where.partition}]"
+        broken = DeliveryError(
+            f"producer {self.name}: {where}: {error}",
+            hint=error.hint or "Read the log's end, make a new producer and send again, in lane order.",
+        )
+        broken.__cause__ = error
+        self._fail_all(broken)
+
+    def _fail_all(self, error: DeliveryError) -> None:
+        if self._error is None and not self._closed:
+            self._error = error
+        self._link.abort()
+        for lane in self._lanes.values():
+            for item in [*lane.flying, *lane.waiting]:
+                if not item.future.done():
+                    failure = DeliveryError(str(error), hint=error.hint)
+                    failure.__cause__ = error.__cause__
+                    _fail(item.future, failure)
+            lane.flying = []
+            lane.waiting.clear()
+            if lane.task is not None and lane.task is not asyncio.current_task():
+                lane.task.cancel()
+        self._pending = 0
+
+    def _refusal(self, where: TopicPartition, size: int) -> BrokerError | None:
+        if self._closed or self._error is not None:
+            state = "broken" if self._error is not None else "closed"
+            return DeliveryError(
+                f"producer {self.name} is {state}: nothing was sent to {where[0]}[{where[1]}]",
+                hint="Read the log's end, make a new producer and send again, in lane order.",
+            )
+        if size > MAX_RECORD_BYTES:
+            return _too_large(where, size, f"{MAX_RECORD_BYTES} bytes")
+        return None
+
+
+def _take_batch(lane: Lane) -> list[Item]:
+    taken = [lane.waiting.popleft()]
+    size = taken[0].size
+    while lane.waiting and not lane.singly and size + lane.waiting[0].size <= BATCH_BYTES:
+        taken.append(lane.waiting.popleft())
+        size += taken[-1].size
+    return taken
+
+
+def _size(value: bytes | None, key: bytes | None, headers: Headers) -> int:
+    size = RECORD_OVERHEAD_BYTES + len(value or b"") + len(key or b"")
+    for name, content in headers:
+        size += len(name) + len(content) + 4
+    return size
+
+
+def _too_large(where: TopicPartition, size: int, limit: str) -> RecordTooLargeError:
+    return RecordTooLargeError(
+        f"{where[0]}[{where[1]}]: a record of {size} bytes is more than {limit}",
+        hint="Make batches smaller, or raise the topic's max.message.bytes.",
+    )
+
+
+def _backoff(attempt: int) -> float:
+    return BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
+
+
+def _fail(future: asyncio.Future[int], error: BrokerError) -> None:
+    future.set_exception(error)
+    future.exception()  # a future nobody awaits must not complain at exit: `broken` tells the owner as well

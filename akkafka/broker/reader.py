@@ -1,0 +1,336 @@
+"""A reader of explicit partitions at explicit positions: fetches ahead within a bound, never returns what is stale."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from akkafka.broker.base import BrokerUnavailableError, OffsetGoneError, Record, TopicPartition
+from akkafka.broker.link import Link
+from akkafka.errors import AkkafkaError, BrokerError, LogLostError
+
+PARTITION_FETCH_BYTES = 64 * 1024 * 1024  # at least a topic's limit, or its largest records come one by one
+FETCH_BYTES = 16 * 1024 * 1024  # per request, and per reader what may lie unread before it fetches no more
+PAUSED_BYTES = 1024 * 1024  # fetched of a paused partition, so that it goes on without waiting for the broker
+UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
+BACKOFF_S = 0.1
+EARLIEST, LATEST = -2, -1
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Records of one answer that are not yet returned, and the offset behind them."""
+
+    records: deque[Record]
+    next_offset: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One assigned partition; a new one is made by every `assign`, so that late answers find nobody."""
+
+    where: TopicPartition
+    position: int  # of the next record that `poll` returns
+    fetch_at: int  # of the next record to fetch
+    chunks: deque[Chunk] = field(default_factory=deque)
+    unread: int = 0  # bytes
+    paused: bool = False
+    error: AkkafkaError | None = None  # raised by every poll once the chunks are read
+    missing_since: float | None = None
+
+
+class KafkaReader:
+    """base.Reader on a link of its own; one long poll per broker is in flight."""
+
+    def __init__(self, link: Link, name: str, max_wait_ms: int, forget: Callable[[KafkaReader], None]) -> None:
+        self.name = name
+        self._link = link
+        self._forget = forget
+        self._max_wait_ms = max_wait_ms
+        self._parts: dict[TopicPartition, Part] = {}
+        self._fetches: dict[int, asyncio.Task[None]] = {}  # by node; -1: looking for leaders
+        self._woken = asyncio.Event()
+        self._quiet_since: float | None = None  # since when no request was answered
+        self._away: BrokerUnavailableError | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Reach the cluster; BrokerUnavailableError if it does not answer within the patience."""
+        await self._link.open()
+
+    # -- what is read
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See base.Reader; a long poll that is in flight delays the first records by at most its `max_wait_ms`."""
+        self._parts = {}
+        for where, offset in positions.items():
+            part = Part(TopicPartition(*where), offset, offset)
+            self._parts[part.where] = part
+        self._fetch()
+
+    def pause(self, parts: Iterable[TopicPartition]) -> None:
+        """See base.Reader; partitions that are not assigned are ignored."""
+        for where in parts:
+            if where in self._parts:
+                self._parts[where].paused = True
+
+    def resume(self, parts: Iterable[TopicPartition]) -> None:
+        """See base.Reader; partitions that are not assigned are ignored."""
+        for where in parts:
+            if where in self._parts:
+                self._parts[where].paused = False
+        self._woken.set()
+        self._fetch()
+
+    def position(self, where: TopicPartition) -> int:
+        """See base.Reader; BrokerError for a partition that is not assigned."""
+        try:
+            return self._parts[where].position
+        except KeyError:
+            raise BrokerError(f"reader {self.name} does not read {where[0]}[{where[1]}]") from None
+
+    # -- reading
+
+    async def poll(self, *, timeout: float, max_records: int = 500) -> Sequence[Record]:
+        """See base.Reader."""
+        await asyncio.sleep(0)  # a reader that always finds data must not starve the event loop
+        started = time.monotonic()
+        while True:
+            if self._closed:
+                raise BrokerError(f"reader {self.name} is closed")
+            taken = self._take(max_records)
+            self._fetch()
+            if taken:
+                return taken
+            self._raise_error()
+            now = time.monotonic()
+            self._raise_if_away(now, started, timeout)
+            if now >= started + timeout:
+                return taken
+            await self._wait(min(started + timeout - now, self._link.settings.patience_s))
+
+    async def close(self) -> None:
+        """See base.Reader."""
+        self._closed = True
+        self._parts = {}
+        self._woken.set()
+        tasks = list(self._fetches.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        await self._link.close()
+        self._forget(self)
+
+    async def _wait(self, seconds: float) -> None:
+        self._woken.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, limit: int) -> list[Record]:
+        taken: list[Record] = []
+        for where in list(self._parts):
+            part = self._parts[where]
+            if part.paused or not part.chunks or len(taken) >= limit:
+                continue
+            self._take_from(part, taken, limit)
+            self._parts[where] = self._parts.pop(where)  # to the back: the others come first next time
+        return taken
+
+    def _take_from(self, part: Part, taken: list[Record], limit: int) -> None:
+        while part.chunks and len(taken) < limit:
+            chunk = part.chunks[0]
+            while chunk.records and len(taken) < limit:
+                taken.append(chunk.records.popleft())
+                part.position = taken[-1].offset + 1
+            if not chunk.records:
+                part.chunks.popleft()
+                part.position = chunk.next_offset
+                part.unread -= chunk.size
+
+    def _raise_error(self) -> None:
+        for part in self._parts.values():
+            if part.error is not None and not part.chunks and not part.paused:
+                raise part.error
+
+    def _raise_if_away(self, now: float, started: float, timeout: float) -> None:
+        """Raise if nothing was answered for too long; not before this poll has waited a little itself, so that a loop
+        around `poll` does not spin."""
+        if self._quiet_since is None or now - started < min(timeout, 1.0):
+            return
+        quiet = now - self._quiet_since
+        if quiet > self._link.settings.patience_s + self._max_wait_ms / 1000:
+            reason = self._away or f"{self._link.settings.bootstrap_servers} is silent"
+            raise BrokerUnavailableError(
+                f"reader {self.name} has had no answer for {quiet:.0f} s: {reason}",
+                hint=self._away.hint if self._away is not None else "Is the broker stopped or frozen?",
+            )
+
+    # -- fetching
+
+    def _fetch(self) -> None:
+        """Start a request to every broker that leads something we want and has none in flight."""
+        if self._closed:
+            return
+        # what lies paused does not count: it is bounded by itself, and must not hold back the others
+        unread = sum(part.unread for part in self._parts.values() if not part.paused)
+        wanted: dict[int, list[Part]] = {}
+        for part in self._parts.values():
+            if part.error is None and part.unread < (PAUSED_BYTES if part.paused else FETCH_BYTES):
+                node = self._link.leader(part.where)
+                wanted.setdefault(-1 if node is None else node, []).append(part)
+        for node, parts in wanted.items():
+            if node not in self._fetches and unread < FETCH_BYTES:
+                work = self._find_leaders(parts) if node == -1 else self._fetch_from(node, parts)
+                self._fetches[node] = asyncio.get_running_loop().create_task(
+                    self._guarded(node, work), name=f"reader {self.name}"
+                )
+
+    async def _guarded(self, node: int, work: Any) -> None:
+        """Run one request and start the next; keep account of whether anybody answers."""
+        asked = time.monotonic()
+        if self._quiet_since is None:
+            self._quiet_since = asked
+        try:
+            await work
+            self._quiet_since = self._away = None
+        except BrokerUnavailableError as error:
+            self._away = error
+            await asyncio.sleep(BACKOFF_S)
+            await self._refresh_quietly()
+        except Exception as error:  # a fault of ours or of aiokafka must not leave the reader silent
+            self._fail(error if isinstance(error, AkkafkaError) else BrokerError(f"unexpected {error!r}"))
+        finally:
+            del self._fetches[node]
+        self._fetch()
+
+    def _fail(self, error: AkkafkaError) -> None:
+        for part in self._parts.values():
+            part.error = error
+        self._woken.set()
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self._link.refresh({where.topic for where in self._parts})
+        except AkkafkaError:
+            return  # the next fetch tells
+
+    async def _find_leaders(self, parts: Sequence[Part]) -> None:
+        await self._link.refresh({part.where.topic for part in parts})
+        leaderless = [part for part in parts if self._link.leader(part.where) is None]
+        for part in leaderless:
+            if part.where.partition >= self._link.partitions(part.where.topic):
+                self._missing(part)
+        if leaderless:
+            await asyncio.sleep(BACKOFF_S)
+
+    def _missing(self, part: Part) -> None:
+        now = time.monotonic()
+        if part.missing_since is None:
+            part.missing_since = now
+        if now - part.missing_since > min(UNKNOWN_TOPIC_GRACE_S, self._link.settings.patience_s):
+            topic, number = part.where
+            part.error = BrokerError(f"reader {self.name}: there is no {topic}[{number}]", hint="Was it deleted?")
+            self._woken.set()
+
+    async def _fetch_from(self, node: int, parts: Sequence[Part]) -> None:
+        topics: dict[str, list[tuple[int, int, int]]] = {}
+        for part in parts:  # in the order of the last service, so that no partition starves behind a large one
+            limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
+            topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
+        request = FetchRequest(self._max_wait_ms, 1, FETCH_BYTES, 0, list(topics.items()))
+        wait = self._max_wait_ms / 1000 + self._link.settings.request_timeout_s
+        answer = await self._link.request(node, request, timeout=wait)
+        asked = {part.where: (part, part.fetch_at) for part in parts}
+        trouble = False
+        for topic, partitions in answer.topics:
+            for number, code, *rest in partitions:
+                part, offset = asked[TopicPartition(topic, number)]
+                if self._parts.get(part.where) is part and part.fetch_at == offset:
+                    trouble |= await self._answered(node, part, code, rest[-1])
+        if trouble:
+            await asyncio.sleep(BACKOFF_S)
+
+    async def _answered(self, node: int, part: Part, code: int, data: bytes | None) -> bool:
+        """Take in one partition's answer; True if it is to be asked again later."""
+        error = kafka_errors.for_code(code)
+        if error is kafka_errors.NoError:
+            part.missing_since = None
+            if data:
+                self._decode(part, data)
+            return False
+        if error is kafka_errors.OffsetOutOfRangeError:
+            return await self._gone(node, part)
+        if error is kafka_errors.UnknownTopicOrPartitionError:
+            self._missing(part)
+        elif error is kafka_errors.TopicAuthorizationFailedError:
+            part.error = BrokerError(f"reader {self.name} may not read topic {part.where.topic}")
+            self._woken.set()
+            return False
+        await self._link.refresh([part.where.topic])
+        return True
+
+    def _decode(self, part: Part, data: bytes) -> None:
+        topic, number = part.where
+        records: deque[Record] = deque()
+        at = part.fetch_at
+        batches: Any = MemoryRecords(data)
+        try:
+            while batches.has_next():
+                batch = batches.next_batch()
+                if not batch.validate_crc():
+                    raise kafka_errors.CorruptRecordException("its checksum is wrong")
+                if not batch.is_control_batch:
+                    for raw in batch:
+                        if raw.offset >= at:
+                            records.append(
+                                Record(topic, number, raw.offset, raw.value, raw.key, tuple(raw.headers), raw.timestamp)
+                            )
+                at = batch.next_offset
+        except (kafka_errors.KafkaError, ValueError, IndexError, EOFError) as error:
+            part.error = LogLostError(
+                f"{topic}[{number}]: the batch at offset {at} cannot be read: {error}",
+                hint="The broker's disk or the network damaged it; the log before that offset is intact.",
+            )
+            part.error.__cause__ = error
+        if at > part.fetch_at:
+            part.chunks.append(Chunk(records, at, len(data)))
+            part.fetch_at = at
+            part.unread += len(data)
+        self._woken.set()
+
+    async def _gone(self, node: int, part: Part) -> bool:
+        low, high = await bounds_at(self._link, node, part.where)
+        if low <= part.fetch_at <= high:
+            return True  # it was trimmed or written meanwhile
+        part.error = OffsetGoneError(part.where, part.fetch_at, low, high)
+        self._woken.set()
+        return False
+
+
+async def bounds_at(link: Link, node: int, where: TopicPartition) -> tuple[int, int]:
+    """(First offset held, end offset) of one partition, asked of its leader."""
+    found = []
+    for which in (EARLIEST, LATEST):
+        request = OffsetRequest(-1, 0, [(where.topic, [(where.partition, which)])])
+        answer = await link.request(node, request)
+        _, code, *rest = answer.topics[0][1][0]
+        if code:
+            raise BrokerUnavailableError(
+                f"{where.topic}[{where.partition}]: no offsets: {kafka_errors.for_code(code).__name__}"
+            )
+        found.append(int(rest[-1]))
+    return found[0], found[1]

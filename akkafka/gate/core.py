@@ -1,0 +1,679 @@
+"""What a gate decides: events in, instructions out; no clock, no socket, no thread.
+
+The order of effects of a backward message stands here once (design, section 5):
+
+1. `ComputeBackward` with the weights of the batch's forward; the step is taken at once, speculatively,
+2. `SendBackward`; `BackwardDelivered` says that the gradient is in the log,
+3. `AppendRecord`, in the order of the versions; `Appended` at the expected offset makes the version exist,
+4. only then forwards that were computed with it leave (*output commit*).
+
+When an append ends anywhere else, or nobody knows where, all speculation is thrown away: the journal is read and folded
+from the last certain state, and records of ours that are still due are appended again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from akkafka.errors import LogLostError
+from akkafka.gate import events as e
+from akkafka.gate.state import CountingRule, GateState
+from akkafka.protocol.definition import mask_key
+from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
+from akkafka.protocol.sequence import Verdict, judge
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    """What a core has to know beforehand."""
+
+    run: Run
+    name: str
+    gate: int
+    rule: CountingRule
+    delay: int = 0  # D of the fixed schedule
+    snapshot_bytes: int = 64 << 20
+    snapshot_seconds: float = 30.0
+    backlog: int = 64  # inputs waiting before the shell is told to read no more
+    check_input: Callable[[Array], str] = lambda x: ""  # why a batch does not fit; empty: it fits
+    writer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStart:
+    """Where a gate takes a lane up: read from the last records of its own outputs."""
+
+    next_forward: int = 0  # seq
+    open: tuple[tuple[int, Hop], ...] = ()  # (seq, our entry of its trail) of batches forwarded, not yet applied
+
+
+@dataclass(slots=True, eq=False)
+class _Stashed:
+    hop: Hop
+    tape: Any = None  # None: forwarded by an earlier process, or its weights were rolled back
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    source: e.ForwardArrived  # kept, so that it can be computed again
+    state: GateState
+    message: Forward
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    computed: e.BackwardComputed
+    state: GateState | None  # after this record; None: the base it was computed on is gone
+    delivered: bool = False
+    appended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    number: int
+    next_forward: int
+    next_backward: int
+    forwards: deque[tuple[int, e.ForwardArrived]] = field(default_factory=deque)  # (order of arrival, event)
+    backwards: deque[tuple[int, e.BackwardArrived]] = field(default_factory=deque)
+    outbox: deque[_Outgoing] = field(default_factory=deque)
+    stash: dict[int, _Stashed] = field(default_factory=dict)
+    inputs: dict[int, Forward] = field(default_factory=dict)  # fetched again
+    asked: set[int] = field(default_factory=set)  # seqs whose input is being fetched
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What is counted, since this process began."""
+
+    updates: int = 0
+    voids: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    staleness_sum: int = 0
+    staleness_max: int = 0
+    rollbacks: int = 0
+
+
+class GateCore:
+    """See the module's docstring. `on(event)` returns what has to be done, in order."""
+
+    def __init__(
+        self, settings: CoreSettings, start: GateState, older: dict[int, GateState], lanes: list[LaneStart]
+    ) -> None:
+        """`older`: states of versions that open batches name, by version."""
+        self.settings = settings
+        self.certain = start  # the journal has it
+        self.newest = start  # certain plus what we speculate on
+        self.states: dict[int, GateState] = {**older, start.version: start}
+        self.statistics = Statistics()
+        self.leaving = False
+        self._lanes = [
+            _Lane(i, lane.next_forward, start.applied[i], stash={seq: _Stashed(hop) for seq, hop in lane.open})
+            for i, lane in enumerate(lanes)
+        ]
+        self._order = 0
+        self._computing = False
+        self._pending: deque[_Pending] = deque()
+        self._unanswered = 0  # appends
+        self._adrift = False  # offsets no longer known: nothing is begun until the journal has been folded
+        self._reading = False
+        self._refold: deque[tuple[JournalRecord | None, bytes]] | None = None
+        self._sought: Hop | None = None  # what the journal was last read for
+        self._rebuilding: int | None = None
+        self._journal_bytes = 0
+        self._snapshot_version = start.version
+        self._snapshot_at = 0.0
+        self._snapshotting = False
+        self._now = 0.0
+        self._out: list[e.Instruction] = []
+        self._halted = False
+
+    # --- the door ---------------------------------------------------------------------------------
+
+    def on(self, event: e.Event) -> list[e.Instruction]:
+        """Take an event; return what has to be done, in order."""
+        if self._halted:
+            return []
+        _HANDLERS[type(event)](self, event)
+        self._begin_next()
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is begun and not finished."""
+        return not (self._computing or self._pending or self._unanswered or self._adrift or self._snapshotting)
+
+    @property
+    def flushed(self) -> bool:
+        """Nothing waits to be sent."""
+        return not any(lane.outbox for lane in self._lanes)
+
+    def congested(self, direction: str) -> frozenset[int]:
+        """Lanes whose waiting inputs have reached the bound."""
+        return frozenset(
+            lane.number
+            for lane in self._lanes
+            if len(lane.forwards if direction == "forward" else lane.backwards) >= self.settings.backlog
+        )
+
+    @property
+    def open_batches(self) -> int:
+        """Batches forwarded and not yet applied."""
+        return sum(len(lane.stash) for lane in self._lanes)
+
+    # --- inputs -----------------------------------------------------------------------------------
+
+    def _forward_arrived(self, event: e.ForwardArrived) -> None:
+        message = event.message
+        lane = self._accept("forward", event.offset, message)
+        if lane is None:
+            return
+        if len(message.trail) != self.settings.gate:
+            self._refuse("forward", message.lane, event.offset, f"a trail of {len(message.trail)} gates")
+            return
+        match judge(message.seq, lane.next_forward):
+            case Verdict.DUPLICATE:
+                self.statistics.duplicates += 1
+            case Verdict.AHEAD:
+                reason = f"seq {message.seq} comes too early, the lane's next is {lane.next_forward}"
+                self._refuse("forward", message.lane, event.offset, reason)
+            case Verdict.NEXT:
+                lane.next_forward += 1
+                lane.forwards.append((self._arrival(), event))
+
+    def _backward_arrived(self, event: e.BackwardArrived) -> None:
+        message = event.message
+        lane = self._accept("backward", event.offset, message)
+        if lane is None:
+            return
+        if len(message.trail) <= self.settings.gate:
+            self._refuse("backward", message.lane, event.offset, f"a trail of {len(message.trail)} gates")
+            return
+        match judge(message.seq, lane.next_backward):
+            case Verdict.DUPLICATE:
+                self.statistics.duplicates += 1
+            case Verdict.AHEAD:
+                reason = f"seq {message.seq} comes too early, the lane's next is {lane.next_backward}"
+                self._refuse("backward", message.lane, event.offset, reason)
+            case Verdict.NEXT:
+                lane.next_backward += 1
+                lane.backwards.append((self._arrival(), event))
+
+    def _accept(self, direction: str, offset: int, message: Forward | Backward) -> _Lane | None:
+        """The lane of a message of this run, else None and a dead letter."""
+        reason = ""
+        if message.run != self.settings.run:
+            reason = f"of run {message.run}, this is {self.settings.run}"
+        elif message.lane >= len(self._lanes):
+            reason = f"lane {message.lane} of {len(self._lanes)}"
+        elif self._training(message) and self._beyond_schedule(message.lane):
+            reason = f"lane {message.lane} has no place in the fixed schedule"
+        if reason:
+            self._refuse(direction, message.lane, offset, reason)
+            return None
+        return self._lanes[message.lane]
+
+    def _beyond_schedule(self, lane: int) -> bool:
+        return bool(self.settings.rule.fixed_lanes) and lane >= self.settings.rule.fixed_lanes
+
+    def _training(self, message: Forward | Backward) -> bool:
+        return isinstance(message, Backward) or message.mode.training
+
+    def _arrival(self) -> int:
+        self._order += 1
+        return self._order
+
+    def _refuse(self, direction: str, lane: int, offset: int, reason: str) -> None:
+        self.statistics.refused += 1
+        self._out.append(e.Refuse(direction, lane, offset, reason))
+
+    def _input_fetched(self, event: e.InputFetched) -> None:
+        lane = self._lanes[event.lane]
+        lane.asked.discard(event.seq)
+        message = event.message
+        if message.run != self.settings.run or (message.lane, message.seq) != (event.lane, event.seq):
+            self._halt(
+                f"lane {event.lane}, batch {event.seq}: the log holds another record at offset {event.offset} "
+                f"of the forward topic than the batch's trail names"
+            )
+            return
+        lane.inputs[event.seq] = message
+
+    def _state_rebuilt(self, event: e.StateRebuilt) -> None:
+        self.states[event.state.version] = event.state
+        self._rebuilding = None
+
+    # --- one computation at a time ----------------------------------------------------------------
+
+    def _begin_next(self) -> None:
+        """Start the next computation, if none runs: folding first, then backward before forward."""
+        if self._computing or self._halted:
+            return
+        if self._adrift:
+            self._go_on_folding()
+        elif not self.leaving:
+            while not self._computing and (self._begin_backward() or self._begin_forward()):
+                pass
+        self._consider_snapshot()
+
+    def _compute(self, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> None:
+        self._computing = True
+        self._out.append(job)
+
+    def _begin_backward(self) -> bool:
+        """True if something was begun, or done on the spot."""
+        for lane in self._backward_order():
+            if self._ready_backward(lane):
+                return True
+            if self._adrift or self._halted:
+                return False
+        return False
+
+    def _backward_order(self) -> Iterator[_Lane]:
+        for lane in self._lanes:
+            while lane.backwards and lane.backwards[0][1].message.seq < self.newest.applied[lane.number]:
+                lane.backwards.popleft()  # another process's record counts for it
+                self.statistics.duplicates += 1
+        lanes = self.settings.rule.fixed_lanes
+        if not lanes:
+            yield from sorted((lane for lane in self._lanes if lane.backwards), key=lambda lane: lane.backwards[0][0])
+            return
+        lane = self._lanes[self.newest.version % lanes]
+        if lane.backwards:
+            yield lane
+
+    def _ready_backward(self, lane: _Lane) -> bool:
+        event = lane.backwards[0][1]
+        message = event.message
+        hop = message.trail[self.settings.gate]
+        if message.void and hop.version <= self.certain.version:
+            lane.backwards.popleft()  # it counts without a step: no weights are needed
+            self._compute(e.ComputeBackward(event.offset, message, hop, {}, None, None, self.newest, key=0))
+            return True
+        then = self._state_at(hop)
+        if then is None:
+            return False
+        stashed = lane.stash.get(message.seq)
+        tape = stashed.tape if stashed is not None and stashed.hop == hop else None
+        x = None
+        if tape is None:
+            x = self._input_again(lane, message.seq, hop)
+            if x is None:
+                return False
+        lane.backwards.popleft()
+        key = mask_key(self.settings.run, self.settings.gate, lane.number, message.seq)
+        self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, x, base=self.newest, key=key))
+        return True
+
+    def _input_again(self, lane: _Lane, seq: int, hop: Hop) -> Array | None:
+        fetched = lane.inputs.get(seq)
+        if fetched is not None:
+            return fetched.x
+        if seq not in lane.asked:
+            lane.asked.add(seq)
+            self._out.append(e.FetchInput(lane.number, seq, hop.offset))
+        return None
+
+    def _state_at(self, hop: Hop) -> GateState | None:
+        """The state that a trail names, or None: it is being looked for, or the log has lost something."""
+        state = self.states.get(hop.version)
+        if state is None and hop.version > self.certain.version:
+            self._catch_up(hop)
+            return None
+        if state is None:
+            if self._rebuilding is None:
+                self._rebuilding = hop.version
+                self._out.append(e.RebuildState(hop.version))
+            return None
+        if state.chain[:TRAIL_CHAIN_BYTES] != hop.chain:
+            if hop.version > self.certain.version:
+                self._catch_up(hop)
+                return None
+            self._halt(
+                f"a batch was forwarded with version {hop.version} of history {hop.chain.hex()}, "
+                f"the journal's version {hop.version} has history {state.chain[:TRAIL_CHAIN_BYTES].hex()}"
+            )
+            return None
+        return state
+
+    def _catch_up(self, hop: Hop) -> None:
+        """Another process has written to the journal: what a trail names was in it before the batch left."""
+        if self._sought == hop:
+            self._halt(
+                f"a batch was forwarded with version {hop.version} of history {hop.chain.hex()}, "
+                f"the journal holds {self.certain.version} versions"
+            )
+            return
+        self._sought = hop
+        self._drift()
+
+    def _begin_forward(self) -> bool:
+        waiting = [lane for lane in self._lanes if lane.forwards]
+        for lane in sorted(waiting, key=self._forward_rank):
+            event = lane.forwards[0][1]
+            if self._passed(event.message):
+                lane.forwards.popleft()
+                self.statistics.duplicates += 1
+                return True
+            state = self._forward_state(event.message)
+            if state is None:
+                continue
+            lane.forwards.popleft()
+            self._work_forward(lane, event, state)
+            return True
+        return False
+
+    def _passed(self, message: Forward) -> bool:
+        """True if another process has forwarded this batch, and it has even come back."""
+        return message.mode.training and message.seq < self.certain.applied[message.lane]
+
+    def _forward_rank(self, lane: _Lane) -> int:
+        return lane.forwards[0][0]
+
+    def _forward_state(self, message: Forward) -> GateState | None:
+        """The state that this batch is to be computed with, or None: it does not exist yet."""
+        lanes = self.settings.rule.fixed_lanes
+        if not lanes or not message.mode.training:
+            return self.newest
+        number = self.settings.rule.number(message.lane, message.seq)
+        return self.states.get(max(0, number - self.settings.delay))
+
+    def _work_forward(self, lane: _Lane, event: e.ForwardArrived, state: GateState) -> None:
+        message = event.message
+        reason = message.void or (self.settings.check_input(message.x) if message.x is not None else "")
+        if reason:
+            self._forwarded(lane, event, state, None, None, reason)
+            return
+        key = mask_key(self.settings.run, self.settings.gate, lane.number, message.seq)
+        self._compute(e.ComputeForward(event.offset, message, state, key))
+
+    # --- forward results --------------------------------------------------------------------------
+
+    def _forward_computed(self, event: e.ForwardComputed) -> None:
+        self._computing = False
+        job = event.job
+        lane = self._lanes[job.message.lane]
+        source = e.ForwardArrived(job.offset, job.message)
+        rolled_back = self.states.get(job.state.version) is not job.state
+        overtakes = bool(lane.forwards) and lane.forwards[0][1].message.seq < job.message.seq
+        if rolled_back or overtakes:
+            self._requeue(lane, source)
+            return
+        self._forwarded(lane, source, job.state, event.y, event.tape, event.failure)
+
+    def _requeue(self, lane: _Lane, source: e.ForwardArrived) -> None:
+        """Back among the inputs, at its place in the lane."""
+        place = sum(event.message.seq < source.message.seq for _, event in lane.forwards)
+        lane.forwards.insert(place, (0, source))
+
+    def _forwarded(
+        self, lane: _Lane, source: e.ForwardArrived, state: GateState, y: Array | None, tape: Any, void: str
+    ) -> None:
+        hop = state.hop(source.offset)
+        message = source.message
+        out = replace(
+            message,
+            trail=(*message.trail, hop),
+            x=None if void else y,
+            void=self._voiced(message, void),
+        )
+        if message.mode.training:
+            lane.stash[message.seq] = _Stashed(hop, tape)
+        if void and not message.void:
+            self._refuse("forward", lane.number, source.offset, out.void)
+        lane.outbox.append(_Outgoing(source, state, out))
+        self._flush(lane)
+
+    def _voiced(self, message: Forward, void: str) -> str:
+        """A reason that says where it arose."""
+        return void if not void or message.void else f"gate {self.settings.gate} ({self.settings.name}): {void}"
+
+    def _flush(self, lane: _Lane) -> None:
+        """Output commit: what was computed with a version leaves when the version exists."""
+        while lane.outbox and lane.outbox[0].state.version <= self.certain.version:
+            self._out.append(e.SendForward(lane.outbox.popleft().message))
+
+    # --- backward results: the order of effects ---------------------------------------------------
+
+    def _backward_computed(self, event: e.BackwardComputed) -> None:
+        self._computing = False
+        message = event.job.message
+        lane = self._lanes[message.lane]
+        lane.stash.pop(message.seq, None)
+        lane.inputs.pop(message.seq, None)
+        if event.failure:
+            self._refuse("backward", message.lane, event.job.offset, event.record.void)
+        current = event.job.base is self.newest and not self._adrift
+        state = event.state if current else None
+        if state is not None:
+            self._extend(state)
+        self._pending.append(_Pending(event, state))
+        self._out.append(e.SendBackward(replace(message, source=event.job.offset, dy=event.dx, void=event.record.void)))
+
+    def _extend(self, state: GateState) -> None:
+        self.newest = state
+        self.states[state.version] = state
+
+    def _backward_delivered(self, event: e.BackwardDelivered) -> None:
+        for pending in self._pending:
+            record = pending.computed.record
+            if (record.lane, record.seq) == (event.lane, event.seq):
+                pending.delivered = True
+        self._append_due()
+
+    def _append_due(self) -> None:
+        """Append what is delivered, in the order of the versions."""
+        if self._adrift:
+            return
+        for pending in self._pending:
+            if pending.appended:
+                continue
+            if not pending.delivered:
+                return
+            pending.appended = True
+            self._unanswered += 1
+            self._out.append(e.AppendRecord(pending.computed.value, pending.computed.record))
+
+    def _appended(self, event: e.Appended) -> None:
+        self._unanswered -= 1
+        if self._adrift:
+            return
+        pending = self._pending[0]
+        if event.offset < self.certain.next_offset:
+            self._halt(
+                f"a journal record was acknowledged at offset {event.offset}, "
+                f"the journal had reached {self.certain.next_offset} before"
+            )
+            return
+        if event.offset > self.certain.next_offset or pending.state is None:
+            self._drift()
+            return
+        self._pending.popleft()
+        self._make_certain(pending.state)
+        self._count(pending.computed)
+
+    def _append_unknown(self, event: e.AppendUnknown) -> None:
+        self._unanswered -= 1
+        self._drift()
+
+    def _count(self, computed: e.BackwardComputed) -> None:
+        counted = self.statistics
+        counted.updates += 1
+        counted.voids += bool(computed.record.void)
+        staleness = self.certain.version - 1 - computed.record.hop.version
+        counted.staleness_sum += staleness
+        counted.staleness_max = max(counted.staleness_max, staleness)
+        self._journal_bytes += len(computed.value)
+
+    def _make_certain(self, state: GateState) -> None:
+        self.certain = state
+        for lane in self._lanes:
+            self._flush(lane)
+        self._forget_states()
+
+    def _forget_states(self) -> None:
+        """Keep what is certain or newer, what open batches name, and the fixed schedule's ring."""
+        low = self.certain.version - self.settings.delay
+        needed = {stashed.hop.version for lane in self._lanes for stashed in lane.stash.values()}
+        gate = self.settings.gate
+        needed.update(b.message.trail[gate].version for lane in self._lanes for _, b in lane.backwards)
+        needed.update(record.hop.version for record, _ in self._refold or () if record is not None)
+        needed.update(pending.computed.record.hop.version for pending in self._pending)
+        for version in [v for v in self.states if v < low and v not in needed]:
+            del self.states[version]
+
+    # --- when offsets are not what they should be ------------------------------------------------
+
+    def _drift(self) -> None:
+        """Throw speculation away; once all appends are answered, read the journal and fold."""
+        if self._adrift:
+            return
+        self._adrift = True
+        self.statistics.rollbacks += 1
+        self.newest = self.certain
+        for version in [v for v in self.states if v > self.certain.version]:
+            del self.states[version]
+        for pending in self._pending:
+            pending.state = None
+        for lane in self._lanes:
+            self._take_back(lane)
+
+    def _take_back(self, lane: _Lane) -> None:
+        while lane.outbox:
+            outgoing = lane.outbox.popleft()
+            lane.stash.pop(outgoing.message.seq, None)
+            self._requeue(lane, outgoing.source)
+
+    def _go_on_folding(self) -> None:
+        if self._unanswered or self._reading:
+            return
+        if self._refold is None:
+            self._reading = True
+            self._out.append(e.ReadJournal(self.certain.next_offset))
+            return
+        while self._refold:
+            record, value = self._refold[0]
+            if record is None or not self.settings.rule.counts(self.certain, record):
+                self._refold.popleft()
+                self.certain = self.newest = replace(self.certain, next_offset=self.certain.next_offset + 1)
+                self.states[self.certain.version] = self.certain
+                continue
+            then = self._state_at(record.hop)
+            if then is not None:
+                self._compute(e.Fold(self.certain, record, value, then.params))
+            return
+        self._pick_up_pending()
+
+    def _journal_read(self, event: e.JournalRead) -> None:
+        self._reading = False
+        if event.end < self.certain.next_offset:
+            self._halt(
+                f"the journal ends at offset {event.end}, {self.certain.next_offset} records of it were acknowledged"
+            )
+            return
+        self._refold = deque(event.records)
+
+    def _folded(self, event: e.Folded) -> None:
+        self._computing = False
+        if self._refold:  # a record of the journal
+            self._refold.popleft()
+            self._drop_pending(event.job.record)
+            self._extend(event.state)
+            self._make_certain(event.state)
+            return
+        pending = next(p for p in self._pending if p.computed.value is event.job.value)
+        pending.state = event.state
+        self._extend(event.state)
+
+    def _drop_pending(self, record: JournalRecord) -> None:
+        """Somebody's record counts for this batch (ours or another's copy): nothing is due any more."""
+        lane = self._lanes[record.lane]
+        lane.stash.pop(record.seq, None)
+        self._pending = deque(
+            p for p in self._pending if (p.computed.record.lane, p.computed.record.seq) != (record.lane, record.seq)
+        )
+
+    def _counted(self, record: JournalRecord) -> bool:
+        return record.seq < self.certain.applied[record.lane]
+
+    def _pick_up_pending(self) -> None:
+        """The journal is folded: put our own due records on top again, then go on."""
+        self._pending = deque(p for p in self._pending if not self._counted(p.computed.record))
+        for pending in self._pending:
+            pending.appended = False
+            if pending.state is None:
+                record = pending.computed.record
+                then = self._state_at(record.hop)
+                if then is not None:
+                    self._compute(e.Fold(self.newest, record, pending.computed.value, then.params))
+                return
+        self._adrift = False
+        self._refold = None
+        self._append_due()
+        self._begin_next()
+
+    # --- snapshots, time, the end -----------------------------------------------------------------
+
+    def _ticked(self, event: e.Ticked) -> None:
+        self._now = event.now
+
+    def _consider_snapshot(self) -> None:
+        if self._snapshotting or self.certain.version == self._snapshot_version:
+            return
+        due = (
+            self._journal_bytes >= self.settings.snapshot_bytes
+            or self._now - self._snapshot_at >= self.settings.snapshot_seconds
+            or (self.leaving and not self._pending and not self._computing)
+        )
+        if due and not self._adrift:
+            self.take_snapshot()
+
+    def take_snapshot(self) -> None:
+        """Save the certain state and the older weights that open batches name."""
+        self._snapshotting = True
+        self._journal_bytes = 0
+        self._snapshot_at = self._now
+        older = {v: s for v, s in self.states.items() if v < self.certain.version}
+        self._out.append(e.TakeSnapshot(self.certain, older))
+
+    def _snapshot_taken(self, event: e.SnapshotTaken) -> None:
+        self._snapshotting = False
+        if event.verified:
+            self._snapshot_version = event.version
+
+    def _leave_asked(self, event: e.LeaveAsked) -> None:
+        self.leaving = True
+
+    def _halt(self, what: str) -> None:
+        self._halted = True
+        self._out.append(
+            e.Halt(
+                LogLostError(
+                    f"gate {self.settings.gate} ({self.settings.name}): {what}",
+                    hint="The broker has lost a part of its log. Do not train on: restore the broker's data, or "
+                    "start anew with `akkafka reset`.",
+                )
+            )
+        )
+
+
+_HANDLERS: dict[type, Callable[[GateCore, Any], None]] = {
+    e.ForwardArrived: GateCore._forward_arrived,
+    e.BackwardArrived: GateCore._backward_arrived,
+    e.ForwardComputed: GateCore._forward_computed,
+    e.BackwardComputed: GateCore._backward_computed,
+    e.Folded: GateCore._folded,
+    e.BackwardDelivered: GateCore._backward_delivered,
+    e.Appended: GateCore._appended,
+    e.AppendUnknown: GateCore._append_unknown,
+    e.JournalRead: GateCore._journal_read,
+    e.InputFetched: GateCore._input_fetched,
+    e.StateRebuilt: GateCore._state_rebuilt,
+    e.Ticked: GateCore._ticked,
+    e.SnapshotTaken: GateCore._snapshot_taken,
+    e.LeaveAsked: GateCore._leave_asked,
+}

@@ -1,0 +1,75 @@
+"""The journal as its writer sees it: appends with offsets, and no second guess when one is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from akkafka.broker.base import Broker, BrokerUnavailableError, Producer, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.reading import reading
+from akkafka.errors import LogLostError
+from akkafka.gate import events as e
+from akkafka.gate.restore import read_journal
+
+_PAUSE_S = 0.2
+
+
+class Journal:
+    """Answers every append once, in order: with its offset, or with AppendUnknown."""
+
+    def __init__(
+        self, broker: Broker, network: Network, gate: int, writer: str, answer: Callable[[e.Event], None]
+    ) -> None:
+        self._broker, self._network, self._writer, self._answer = broker, network, writer, answer
+        self._where = TopicPartition(network.topics.journal(gate), 0)
+        self._producer: Producer | None = None
+
+    async def open(self) -> None:
+        """Make the producer."""
+        self._producer = await self._broker.producer(f"{self._writer}-journal")
+
+    def append(self, value: bytes) -> None:
+        """Append; the answer comes later."""
+        producer = self._producer
+        if producer is None or producer.broken:
+            asyncio.get_running_loop().call_soon(self._answer, e.AppendUnknown())
+            return
+        producer.send(self._where, value).add_done_callback(self._appended)
+
+    async def read(self, start: int) -> e.JournalRead:
+        """The journal from `start` to its end; with a new producer first if the old one is broken.
+
+        Raises LogLostError if `start` is no longer held.
+        """
+        while True:
+            try:
+                return await self._read(start)
+            except BrokerUnavailableError:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def close(self) -> None:
+        """Let go."""
+        if self._producer is not None:
+            await self._producer.close(timeout=1.0)
+
+    async def _read(self, start: int) -> e.JournalRead:
+        if self._producer is None or self._producer.broken:
+            old, self._producer = self._producer, None
+            if old is not None:
+                await old.close(timeout=0.0)
+            self._producer = await self._broker.producer(f"{self._writer}-journal")
+        low, high = (await self._broker.bounds([self._where]))[self._where]
+        if low > start:
+            raise LogLostError(
+                f"{self._where.topic}: offset {start} is needed, the journal begins at {low}",
+                hint="Was it trimmed by hand? Restart the gate: it begins from its newest snapshot.",
+            )
+        async with reading(self._broker, f"{self._writer}-fold") as reader:
+            entries = await read_journal(reader, self._network, self._where, start, high)
+        return e.JournalRead(entries, high)
+
+    def _appended(self, future: asyncio.Future[int]) -> None:
+        if future.cancelled():
+            return
+        self._answer(e.AppendUnknown() if future.exception() is not None else e.Appended(future.result()))

@@ -1,0 +1,101 @@
+"""The numbers of one gate: what the compute thread does with the core's jobs. Pure: arrays in, new arrays out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from akkafka.errors import AkkafkaError
+from akkafka.gate import events as e
+from akkafka.gate.state import GateState, Params, apply_record, initial_state
+from akkafka.nn.layer import Array, Pass, Tape, check_batch, check_gradient
+from akkafka.optim.optimizer import Step
+from akkafka.protocol import wire
+from akkafka.protocol.definition import Definition
+from akkafka.protocol.messages import JournalRecord, Run
+
+
+class Model:
+    """Layers and optimizer of one gate of a definition."""
+
+    def __init__(self, definition: Definition, gate: int, run: Run, writer: str) -> None:
+        self.layer = definition.layers[gate]
+        self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
+        self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
+
+    def initial(self) -> GateState:
+        """Version 0: weights from the definition's seed."""
+        seed = np.random.SeedSequence(self._definition.weights_seed(self._gate))
+        params = self.layer.init(np.random.Generator(np.random.PCG64(seed)))
+        return initial_state(params, self.optimizer.init(params), self._definition.plan.count)
+
+    def check_input(self, x: Array) -> str:
+        """Why a batch cannot be taken; empty if it can."""
+        try:
+            check_batch(self.layer, x)
+        except AkkafkaError as error:
+            return str(error)
+        return ""
+
+    def forward(self, job: e.ComputeForward) -> e.ForwardComputed:
+        """y (B, *out_shape); whatever a layer raises makes the batch void, not the gate."""
+        message = job.message
+        assert message.x is not None, "void batches are not computed"
+        training = message.mode.training
+        try:
+            y, tape = self.layer.forward(job.state.params, message.x, Pass(training, job.key))
+        except Exception as error:
+            return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
+        return e.ForwardComputed(job, y, (len(message.x), tape) if training else None)
+
+    def backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
+        """dx, the journal record and the next state; what a layer raises makes the record void."""
+        message = job.message
+        if message.void:
+            return self._recorded(job, None, {}, message.void)
+        try:
+            dx, grads = self._differentiate(job)
+            return self._recorded(job, dx, grads, "")
+        except Exception as error:
+            failure = f"gate {self._gate}: {type(error).__name__}: {error}"
+            return self._recorded(job, None, {}, failure, failure)
+
+    def fold(self, job: e.Fold) -> e.Folded:
+        """The state after a record that counts."""
+        return e.Folded(job, apply_record(job.base, job.record, job.value, job.then, self.step))
+
+    def step(self, state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
+        """The optimizer's update (gate/state.py: Stepper)."""
+        return self.optimizer.update(state.params, state.optimizer, Step(grads, then, staleness, state.version))
+
+    def _differentiate(self, job: e.ComputeBackward) -> tuple[Array | None, Params]:
+        dy = job.message.dy
+        if dy is None:
+            raise ValueError("a gradient without numbers")
+        samples, tape = job.tape if job.tape is not None else self._forward_again(job)
+        check_gradient(self.layer, dy, samples)
+        return self.layer.backward(job.then, tape, dy, need_dx=self._gate > 0)
+
+    def _forward_again(self, job: e.ComputeBackward) -> tuple[int, Tape]:
+        """The tape is gone with the process that had it: same weights, same key, same tape."""
+        assert job.x is not None, "the core brings the tape or the input"
+        check_batch(self.layer, job.x)
+        return len(job.x), self.layer.forward(job.then, job.x, Pass(True, job.key))[1]
+
+    def _recorded(
+        self, job: e.ComputeBackward, dx: Array | None, grads: Params, void: str, failure: str = ""
+    ) -> e.BackwardComputed:
+        message = job.message
+        record = JournalRecord(
+            run=self._run,
+            gate=self._gate,
+            lane=message.lane,
+            seq=message.seq,
+            hop=job.hop,
+            source=job.offset,
+            grads=grads,
+            void=void,
+            writer=self._writer,
+        )
+        value = wire.encode(record)
+        state = apply_record(job.base, record, value, job.then, self.step)
+        return e.BackwardComputed(job, dx, record, value, state, failure)

@@ -1,0 +1,153 @@
+"""A gate's exact state, read from the log: for a gate's start, for replay, for the weights that `train` leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from akkafka.broker.base import Broker, Reader, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.reading import last_records, read_range, read_to_end, reading
+from akkafka.errors import LogLostError
+from akkafka.gate.core import LaneStart
+from akkafka.gate.model import Model
+from akkafka.gate.recovery import (
+    Folding,
+    JournalEntry,
+    MissingWeightsError,
+    OutputFact,
+    begin,
+    check_outputs,
+    fold,
+    lane_start,
+    output_fact,
+    read_entry,
+)
+from akkafka.gate.snapshot import Shelf
+from akkafka.gate.state import CountingRule, GateState
+from akkafka.protocol.messages import Mode, SnapshotManifest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restored:
+    """What the log says of a gate."""
+
+    state: GateState
+    states: dict[int, GateState]  # by version: those asked for, those that a later record may need
+    manifests: list[SnapshotManifest]  # of whole or torn snapshots, newest first
+    faults: list[str]  # what was found broken on the way
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlace:
+    """Where a gate takes a lane up."""
+
+    start: LaneStart
+    forward_offset: int  # next input
+
+
+def counting_rule(network: Network, gate: int) -> CountingRule:
+    """Which journal records of a gate count."""
+    fixed = network.definition.schedule.kind == "fixed"
+    return CountingRule(gate, len(network.definition.plan.of(Mode.TRAIN)) if fixed else 0)
+
+
+def ring(network: Network) -> int:
+    """Versions that the fixed schedule looks back."""
+    return network.definition.delay if network.definition.schedule.kind == "fixed" else 0
+
+
+async def restore(
+    broker: Broker,
+    network: Network,
+    gate: int,
+    *,
+    model: Model | None = None,
+    keep: Collection[int] = (),
+    until: int | None = None,
+) -> Restored:
+    """State of `gate` at the journal's end (or at version `until`); raises LogLostError where the log has a hole."""
+    model = model or Model(network.definition, gate, network.run, "")
+    async with reading(broker, f"restore-{gate}") as reader:
+        shelf = await read_shelf(broker, reader, network, gate)
+        where = TopicPartition(network.topics.journal(gate), 0)
+        low, high = (await broker.bounds([where]))[where]
+        folding = Folding(counting_rule(network, gate), model.step, ring(network))
+        problem: LogLostError | None = None
+        for start, older in begin(shelf.snapshots(), model.initial(), low):
+            if until is not None and start.version > until:
+                continue
+            wanted = {version for version in keep if version not in older}
+            if any(version < start.version for version in wanted):
+                continue  # weights from before this snapshot are asked for, and it does not have them
+            entries = await read_journal(reader, network, where, start.next_offset, high)
+            try:
+                state, states = fold(start, older, entries, folding, keep, until=until)
+            except MissingWeightsError as error:
+                problem = error
+                continue
+            return Restored(state, states, shelf.manifests(), shelf.faults)
+    raise problem or LogLostError(
+        f"gate {gate} ({network.definition.gates[gate].name}): the journal begins at offset {low}, no whole snapshot "
+        f"reaches that far; broken: {'; '.join(shelf.faults) or 'nothing else'}",
+        hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
+    )
+
+
+async def read_shelf(broker: Broker, reader: Reader, network: Network, gate: int) -> Shelf:
+    """All that the snapshot topic holds."""
+    shelf = Shelf(network.run, gate, network.lane_count)
+    async for record in read_to_end(broker, reader, TopicPartition(network.topics.snapshot(gate), 0)):
+        shelf.put(record.key, record.value)
+    return shelf
+
+
+async def read_journal(
+    reader: Reader, network: Network, where: TopicPartition, start: int, end: int
+) -> list[JournalEntry]:
+    """Journal entries from `start` to before `end`; raises LogLostError at a gap."""
+    entries: list[JournalEntry] = []
+    async for record in read_range(reader, where, start, end):
+        if record.offset != start + len(entries):
+            raise LogLostError(
+                f"{where.topic}: offset {record.offset} follows {start + len(entries) - 1}",
+                hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
+            )
+        entries.append(read_entry(network.run, record.value))
+    return entries
+
+
+async def read_lanes(broker: Broker, network: Network, gate: int, applied: tuple[int, ...]) -> list[LanePlace]:
+    """Where each lane stands, from the last records of the gate's own outputs."""
+    topic = network.topics.forward(gate + 1)
+    parts = [TopicPartition(topic, lane) for lane in range(network.lane_count)]
+    training = set(network.lanes_of(Mode.TRAIN))
+    facts: dict[TopicPartition, list[OutputFact]] = {}
+    count = network.definition.schedule.window + 1
+    async with reading(broker, f"outputs-{gate}") as reader:
+        todo, held = parts, await broker.bounds(parts)
+        while todo:
+            for where, records in (await last_records(broker, reader, todo, count)).items():
+                found = [output_fact(network.run, gate, record.value) for record in records]
+                facts[where] = [fact for fact in found if fact is not None]
+            todo = [
+                where
+                for where in todo
+                if where.partition in training
+                and held[where][1] - held[where][0] > count
+                and not any(fact.seq < applied[where.partition] for fact in facts[where])
+            ]
+            count *= 4
+    return [LanePlace(*lane_start(facts[where], applied[where.partition])) for where in parts]
+
+
+async def place_gate(broker: Broker, network: Network, gate: int, model: Model) -> tuple[Restored, list[LanePlace]]:
+    """All that a gate needs to go on: its state, older states that open batches name, and its lanes' places."""
+    restored = await restore(broker, network, gate, model=model)
+    places = await read_lanes(broker, network, gate, restored.state.applied)
+    hops = [hop for place in places for _, hop in place.start.open]
+    check_outputs(gate, restored.state, [OutputFact(0, hop) for hop in hops])
+    missing = {hop.version for hop in hops} - restored.states.keys()
+    if missing:
+        restored = await restore(broker, network, gate, model=model, keep={hop.version for hop in hops})
+    return restored, places

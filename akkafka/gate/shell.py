@@ -1,0 +1,406 @@
+"""A gate's rim: reads, computes, sends and saves what the core asks for, and tells how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import psutil
+
+from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.outlet import Outlet
+from akkafka.broker.process import say
+from akkafka.broker.side import SideChannel
+from akkafka.errors import AkkafkaError, LogLostError, NewerSchemaError, ProtocolError
+from akkafka.gate import events as e
+from akkafka.gate.compute import ComputeThread
+from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.journal import Journal
+from akkafka.gate.keeper import SnapshotKeeper
+from akkafka.gate.model import Model
+from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
+from akkafka.protocol import wire
+from akkafka.protocol.figures import GateFigures
+from akkafka.protocol.messages import Backward, Forward
+from akkafka.protocol.topics import MAX_MESSAGE_BYTES
+
+BEAT_S = 0.2
+TICK_S = 0.5
+WAIT_TOLD_S = 5.0
+FLUSH_S = 20.0  # how long a leaving gate waits for what it has begun
+_ENVELOPE_BYTES = 1 << 16  # of a message, besides its arrays
+
+Direction = Literal["forward", "backward"]
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What this process has used since the last beat."""
+
+    at: float
+    busy: float
+
+
+class Gate:
+    """One gate at work. `run` ends when asked to leave, or raises what makes going on wrong."""
+
+    def __init__(self, broker: Broker, network: Network, gate: int, process: str) -> None:
+        self.gate, self.process = gate, process
+        self.name = network.definition.gates[gate].name
+        self.title = f"gate {gate} ({self.name})"
+        self._broker, self._network = broker, network
+        self._topics = network.topics
+        self._model = Model(network.definition, gate, network.run, process)
+        self._side = SideChannel(broker, network, process)
+        self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._error: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._state: Literal["starting", "working", "leaving"] = "starting"
+        self._waiting_for = ""
+        self._heard_at = time.monotonic()
+        self._told_waiting = False
+        self._record: Record | None = None  # the one being handled, for dead letters
+        self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
+        self._self = psutil.Process()
+
+    async def run(self, leave: asyncio.Event) -> None:
+        """Work until `leave` is set."""
+        self._usage = _Usage(time.monotonic(), 0.0)
+        restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
+        self._open_parts(restored)
+        self._core = GateCore(
+            self._settings(),
+            restored.state,
+            {v: s for v, s in restored.states.items() if v != restored.state.version},
+            [place.start for place in places],
+        )
+        self._readers: dict[Direction, Reader] = {
+            "forward": await self._broker.reader(f"{self.process}-forward"),
+            "backward": await self._broker.reader(f"{self.process}-backward"),
+        }
+        self._fetcher = await self._broker.reader(f"{self.process}-fetch", max_wait_ms=10)
+        self._fetching = asyncio.Lock()
+        await asyncio.gather(self._outlet.open(), self._journal.open())
+        self._assign("forward", [place.forward_offset for place in places])
+        self._assign("backward", list(restored.state.sources))
+        self._state = "working"
+        say(f"{self.title}: working from version {restored.state.version}")
+        try:
+            await self._work(leave)
+        finally:
+            await self._close()
+        say(f"{self.title}: left at version {self._core.certain.version}")
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def _work(self, leave: asyncio.Event) -> None:
+        self._do(e.Ticked(time.monotonic()))
+        for work in (self._pump("forward"), self._pump("backward"), self._beat(), self._tick()):
+            self._spawn(work)
+        leaving = asyncio.create_task(leave.wait())
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({leaving, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if self._error is None:
+                await self._leave()
+        finally:
+            leaving.cancel()
+            ended.cancel()
+        if self._error is not None:
+            raise self._error
+
+    async def _leave(self) -> None:
+        """Finish what is begun and save the state; what takes too long is left to the next start: nothing is lost."""
+        self._state = "leaving"
+        self._do(e.LeaveAsked())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                while not (self._core.idle and self._core.flushed and not self._outlet.waiting) and not self._error:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def _close(self) -> None:
+        if self._error is None:
+            self._side.tell(self.figures())
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.close()
+        await asyncio.gather(
+            self._outlet.close(timeout=1.0),
+            self._journal.close(),
+            self._side.close(),
+            self._fetcher.close(),
+            *(reader.close() for reader in self._readers.values()),
+        )
+
+    def _open_parts(self, restored: Restored) -> None:
+        self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
+        self._outlet = Outlet(self._broker, f"{self.process}-edges", _seq_of, self._fail)
+        self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
+        self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.manifests)
+
+    def _settings(self) -> CoreSettings:
+        snapshots = self._network.definition.snapshots
+        return CoreSettings(
+            run=self._network.run,
+            name=self.name,
+            gate=self.gate,
+            rule=counting_rule(self._network, self.gate),
+            delay=ring(self._network),
+            snapshot_bytes=snapshots.every_bytes,
+            snapshot_seconds=snapshots.every_seconds,
+            check_input=self._model.check_input,
+            writer=self.process,
+        )
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self._ended.set()
+        self._changed.set()
+
+    # --- events and instructions ------------------------------------------------------------------
+
+    def _do(self, event: e.Event) -> None:
+        """Tell the core, act on what it asks for."""
+        try:
+            for instruction in self._core.on(event):
+                self._ACTIONS[type(instruction)](self, instruction)
+        except Exception as error:
+            self._fail(error)
+        self._changed.set()
+        self._relieve("forward")
+        self._relieve("backward")
+
+    def _compute(self, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> None:
+        self._thread.put(job)
+
+    def _send_forward(self, instruction: e.SendForward) -> None:
+        message = instruction.message
+        if message.x is not None and message.x.nbytes > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
+            size = message.x.nbytes
+            reason = f"{self.title}: an output of {size} bytes, a message takes {MAX_MESSAGE_BYTES}"
+            message = replace(message, x=None, void=reason)
+        where = TopicPartition(self._topics.forward(self.gate + 1), message.lane)
+        self._outlet.send(where, message.seq, wire.encode(message), wire.headers(message))
+
+    def _send_backward(self, instruction: e.SendBackward) -> None:
+        message = instruction.message
+        where = TopicPartition(self._topics.backward(self.gate), message.lane)
+        self._outlet.send(
+            where,
+            message.seq,
+            wire.encode(message),
+            wire.headers(message),
+            lambda seq: self._do(e.BackwardDelivered(message.lane, seq)),
+        )
+
+    def _append(self, instruction: e.AppendRecord) -> None:
+        self._journal.append(instruction.value)
+
+    def _read_journal(self, instruction: e.ReadJournal) -> None:
+        async def work() -> None:
+            self._do(await self._journal.read(instruction.start))
+
+        self._spawn(work())
+
+    def _fetch_input(self, instruction: e.FetchInput) -> None:
+        async def work() -> None:
+            where = TopicPartition(self._topics.forward(self.gate), instruction.lane)
+            message = await self._fetched(where, instruction.offset)
+            self._do(e.InputFetched(instruction.lane, instruction.seq, instruction.offset, message))
+
+        self._spawn(work())
+
+    async def _fetched(self, where: TopicPartition, offset: int) -> Forward:
+        async with self._fetching:
+            self._fetcher.assign({where: offset})
+            while True:
+                with suppress(BrokerUnavailableError):
+                    for record in await self._fetcher.poll(timeout=5.0, max_records=1):
+                        return self._as_input(where, offset, record)
+
+    def _as_input(self, where: TopicPartition, offset: int, record: Record) -> Forward:
+        message = wire.decode(record.value) if record.offset == offset else None
+        if not isinstance(message, Forward):
+            raise LogLostError(
+                f"{self.title}: a trail names offset {offset} of {where.topic}[{where.partition}], no batch is there",
+                hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
+            )
+        return message
+
+    def _rebuild(self, instruction: e.RebuildState) -> None:
+        async def work() -> None:
+            version = instruction.version
+            restored = await restore(
+                self._broker, self._network, self.gate, model=self._model, keep={version}, until=version
+            )
+            self._do(e.StateRebuilt(restored.states[version]))
+
+        self._spawn(work())
+
+    def _snapshot(self, instruction: e.TakeSnapshot) -> None:
+        async def work() -> None:
+            verified = await self._keeper.take(instruction.state, instruction.older)
+            self._do(e.SnapshotTaken(instruction.state.version, verified))
+
+        self._spawn(work())
+
+    def _refuse(self, instruction: e.Refuse) -> None:
+        gate = self.gate if instruction.direction == "forward" else self.gate + 1
+        topic = getattr(self._topics, instruction.direction)(gate)
+        record = self._record
+        at_hand = record if record is not None and record.offset == instruction.offset else None
+        self._side.refuse(at_hand, topic, instruction.lane, instruction.offset, f"{self.title}: {instruction.reason}")
+
+    def _halt(self, instruction: e.Halt) -> None:
+        self._fail(instruction.error)
+
+    _ACTIONS: dict[type, Callable[[Any, Any], None]] = {  # noqa: RUF012 (never changed)
+        e.ComputeForward: _compute,
+        e.ComputeBackward: _compute,
+        e.Fold: _compute,
+        e.SendForward: _send_forward,
+        e.SendBackward: _send_backward,
+        e.AppendRecord: _append,
+        e.ReadJournal: _read_journal,
+        e.FetchInput: _fetch_input,
+        e.RebuildState: _rebuild,
+        e.TakeSnapshot: _snapshot,
+        e.Refuse: _refuse,
+        e.Halt: _halt,
+    }
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _topic(self, direction: Direction) -> str:
+        return self._topics.forward(self.gate) if direction == "forward" else self._topics.backward(self.gate + 1)
+
+    def _assign(self, direction: Direction, offsets: list[int]) -> None:
+        topic = self._topic(direction)
+        self._readers[direction].assign({TopicPartition(topic, lane): at for lane, at in enumerate(offsets)})
+
+    async def _pump(self, direction: Direction) -> None:
+        reader = self._readers[direction]
+        while True:
+            try:
+                records = await reader.poll(timeout=1.0)
+            except BrokerUnavailableError as error:
+                self._waiting_for = f"the broker ({error})"
+                continue
+            for record in records:
+                self._take(direction, record)
+
+    def _take(self, direction: Direction, record: Record) -> None:
+        self._record = record
+        self._heard_at = time.monotonic()
+        try:
+            message = wire.decode(record.value)
+        except NewerSchemaError:
+            raise
+        except ProtocolError as error:
+            self._side.refuse(record, record.topic, record.partition, record.offset, f"{self.title}: {error}")
+            return
+        finally:
+            self._waiting_for, self._told_waiting = "", False
+        if isinstance(message, Forward) and direction == "forward" and message.lane == record.partition:
+            self._do(e.ForwardArrived(record.offset, message))
+        elif isinstance(message, Backward) and direction == "backward" and message.lane == record.partition:
+            self._do(e.BackwardArrived(record.offset, message))
+        else:
+            reason = f"{self.title}: a {type(message).__name__} that does not belong into this topic and lane"
+            self._side.refuse(record, record.topic, record.partition, record.offset, reason)
+        self._record = None
+
+    def _relieve(self, direction: Direction) -> None:
+        """Hold back lanes whose inputs pile up: bounded memory."""
+        congested = self._core.congested(direction)
+        held = self._held[direction]
+        if congested == held:
+            return
+        topic, reader = self._topic(direction), self._readers[direction]
+        reader.pause([TopicPartition(topic, lane) for lane in congested - held])
+        reader.resume([TopicPartition(topic, lane) for lane in held - congested])
+        self._held[direction] = congested
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._do(e.Ticked(time.monotonic()))
+            self._tell_waiting()
+
+    async def _beat(self) -> None:
+        while True:
+            self._side.tell(self.figures())
+            await asyncio.sleep(BEAT_S)
+
+    def _tell_waiting(self) -> None:
+        silent = time.monotonic() - self._heard_at
+        if silent < WAIT_TOLD_S or self._told_waiting:
+            return
+        self._told_waiting = True
+        before = "a sentinel" if self.gate == 0 else f"gate {self.gate - 1}"
+        waiting_for = self._waiting_for or f"batches from {before}"
+        if self._outlet.mending:
+            waiting_for = "the broker"
+        self._waiting_for = waiting_for
+        say(f"{self.title}: waiting for {waiting_for} (nothing has come for {silent:.0f} s)")
+
+    def figures(self) -> GateFigures:
+        """What this gate tells of itself."""
+        core, now = self._core, time.monotonic()
+        busy = self._thread.busy_seconds
+        share = (busy - self._usage.busy) / max(now - self._usage.at, 1e-6)
+        self._usage = _Usage(now, busy)
+        counted, used = core.statistics, self._self.cpu_times()
+        return GateFigures(
+            gate=self.gate,
+            name=self.name,
+            state=self._state,
+            waiting_for=self._waiting_for,
+            version=core.certain.version,
+            applied=list(enumerate(core.certain.applied)),
+            open=core.open_batches,
+            updates=counted.updates,
+            voids=counted.voids,
+            staleness_sum=counted.staleness_sum,
+            staleness_max=counted.staleness_max,
+            busy=min(1.0, share),
+            cpu_seconds=used.user + used.system,
+            rss_bytes=self._self.memory_info().rss,
+            dead_letters=self._side.dead_letters,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+
+def _seq_of(value: bytes | None) -> int | None:
+    try:
+        message = wire.decode(value)
+    except AkkafkaError:
+        return None
+    return message.seq if isinstance(message, Forward | Backward) else None

@@ -1,0 +1,96 @@
+"""Who works and who stands by, by beats: ownership is a matter of efficiency only, so silence suffices to take over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.reading import last_records
+from akkafka.broker.side import SideChannel
+from akkafka.errors import ProtocolError
+from akkafka.protocol import wire
+from akkafka.protocol.figures import GateFigures, from_message
+from akkafka.protocol.messages import Figures
+
+SILENCE_S = 0.6  # three beats
+OLD_S = 5.0  # a beat older than this by the wall clock is nobody's, even if clocks differ a little
+TAIL = 64  # records of the metrics topic that tell who has been here a moment ago
+
+
+class Watch:
+    """Follows the metrics topic for beats of other processes that work on one gate."""
+
+    def __init__(self, broker: Broker, network: Network, gate: int, process: str) -> None:
+        self._broker, self._network, self._gate, self._process = broker, network, gate, process
+        self._where = TopicPartition(network.topics.metrics, 0)
+        self._reader: Reader | None = None
+        self.worker = ""  # process that was last heard to work on this gate
+        self._heard_at = float("-inf")
+
+    async def open(self) -> None:
+        """Look at the newest beats, then follow."""
+        reader = self._reader = await self._broker.reader(f"{self._process}-watch")
+        tail = (await last_records(self._broker, reader, [self._where], TAIL))[self._where]
+        for record in tail:
+            if time.time() * 1000 - record.timestamp_ms < OLD_S * 1000:
+                self._hear(record.value)
+        (_, end) = (await self._broker.bounds([self._where]))[self._where]
+        reader.assign({self._where: tail[-1].offset + 1 if tail else end})
+
+    async def close(self) -> None:
+        """Let go."""
+        if self._reader is not None:
+            await self._reader.close()
+
+    @property
+    def silent(self) -> bool:
+        """Nobody else has been heard to work on the gate for a while."""
+        return time.monotonic() - self._heard_at > SILENCE_S
+
+    async def follow(self, timeout: float) -> None:
+        """Take in what comes within `timeout` seconds."""
+        assert self._reader is not None, "open() comes first"
+        with suppress(BrokerUnavailableError):
+            for record in await self._reader.poll(timeout=timeout):
+                self._hear(record.value)
+
+    def _hear(self, value: bytes | None) -> None:
+        try:
+            message = wire.decode(value)
+            if not isinstance(message, Figures) or message.kind != "gate" or message.run != self._network.run:
+                return
+            body = from_message(message)
+        except ProtocolError:
+            return
+        if not isinstance(body, GateFigures) or body.gate != self._gate or message.process == self._process:
+            return
+        if body.state == "working":
+            self.worker, self._heard_at = message.process, time.monotonic()
+        elif message.process == self.worker:
+            self._heard_at = float("-inf")  # it leaves, or stands by itself
+
+
+async def stand_by(
+    watch: Watch, side: SideChannel, figures: GateFigures, leave: asyncio.Event, say: Callable[[str], None]
+) -> None:
+    """Return when nobody else works on the gate, or when asked to leave."""
+    told = False
+    while not watch.silent and not leave.is_set():
+        if not told:
+            told = True
+            say(f"gate {figures.gate} ({figures.name}): {watch.worker} is at work; standing by")
+        side.tell(figures)
+        await watch.follow(SILENCE_S / 3)
+
+
+async def step_down(watch: Watch, process: str, leave: asyncio.Event) -> None:
+    """Set `leave` when an older process works on the same gate: two are harmless, but one is enough."""
+    while True:
+        await watch.follow(1.0)
+        if not watch.silent and watch.worker < process:
+            leave.set()
+            return

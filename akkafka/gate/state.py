@@ -1,0 +1,90 @@
+"""A gate's state and the fold: weights at version v follow from the definition and v counted journal records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from akkafka.protocol.messages import CHAIN_BYTES, TRAIL_CHAIN_BYTES, Hop, JournalRecord
+
+Params = Mapping[str, NDArray[Any]]
+Stepper = Callable[["GateState", Params, Params, int], tuple[Params, Params]]
+"""(state, grads, weights at the forward, staleness) -> (weights, optimizer state): new arrays, inputs untouched."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateState:
+    """Everything that the fold changes. Arrays are replaced, never written in place, so a reference is a copy."""
+
+    version: int
+    chain: bytes  # hash over all counted records, 16 bytes
+    params: Params
+    optimizer: Params
+    applied: tuple[int, ...]  # by lane: next seq to be applied
+    sources: tuple[int, ...]  # by lane: where to read the backward topic on
+    next_offset: int  # of the journal: first record that is not in here
+
+    def hop(self, offset: int) -> Hop:
+        """The trail entry of a batch whose input lies at `offset` and that these weights work on."""
+        return Hop(offset, self.version, self.chain[:TRAIL_CHAIN_BYTES])
+
+
+def initial_state(params: Params, optimizer: Params, lanes: int) -> GateState:
+    """Version 0."""
+    return GateState(0, bytes(CHAIN_BYTES), params, optimizer, (0,) * lanes, (0,) * lanes, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CountingRule:
+    """Which record counts: the next of its lane; under the fixed schedule also the next of all."""
+
+    gate: int
+    fixed_lanes: int = 0  # training lanes of the fixed schedule; 0: arrival
+
+    def counts(self, state: GateState, record: JournalRecord) -> bool:
+        """True if `record` makes the next version of `state`."""
+        if record.gate != self.gate or record.lane >= len(state.applied):
+            return False
+        if record.hop.version > state.version:
+            return False  # nobody can have used weights that did not exist
+        if record.seq != state.applied[record.lane]:
+            return False
+        return not self.fixed_lanes or self.number(record.lane, record.seq) == state.version
+
+    def number(self, lane: int, seq: int) -> int:
+        """n of a batch in the fixed schedule."""
+        return seq * self.fixed_lanes + lane
+
+
+def next_chain(chain: bytes, value: bytes) -> bytes:
+    """Chain hash after the record whose bytes are `value`."""
+    return hashlib.blake2b(value, key=chain, digest_size=CHAIN_BYTES).digest()
+
+
+def apply_record(state: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper) -> GateState:
+    """The state after a record that counts; `then` are the weights of version `record.hop.version`."""
+    params, optimizer = state.params, state.optimizer
+    if not record.void:
+        params, optimizer = step(state, record.grads, then, state.version - record.hop.version)
+    return GateState(
+        version=state.version + 1,
+        chain=next_chain(state.chain, value),
+        params=params,
+        optimizer=optimizer,
+        applied=_put(state.applied, record.lane, record.seq + 1),
+        sources=_put(state.sources, record.lane, record.source + 1),
+        next_offset=state.next_offset + 1,
+    )
+
+
+def pass_over(state: GateState, count: int = 1) -> GateState:
+    """The state after records that do not count."""
+    return replace(state, next_offset=state.next_offset + count)
+
+
+def _put(values: tuple[int, ...], at: int, value: int) -> tuple[int, ...]:
+    return (*values[:at], value, *values[at + 1 :])

@@ -1,0 +1,313 @@
+"""The network's definition: all that gates and sentinels must agree on, and nothing that differs between its runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from akkafka.data.dataset import DataSpec, completed, info, shapes
+from akkafka.data.epochs import Shard
+from akkafka.errors import ConfigError, DataError, ShapeError
+from akkafka.nn.layer import Layer
+from akkafka.nn.losses import LOSSES
+from akkafka.nn.registry import lookup
+from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
+from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
+from akkafka.protocol.faults import faults_of, listed, told
+from akkafka.protocol.messages import MAX_GATES, Mode, Run
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+MAX_LANES = 1024  # partitions of every edge topic
+
+
+class _Frozen(BaseModel):
+    # strict: `window = true` or "5" is a slip, and would hash like 1 or 5
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _layer(data: Any) -> LayerSpec:
+    return data if isinstance(data, LayerSpec) else told(layer_spec, data)
+
+
+def _optimizer(data: Any) -> OptimizerSpec:
+    return data if isinstance(data, OptimizerSpec) else told(optimizer_spec, data)
+
+
+def _completed(data: DataSpec) -> DataSpec:
+    """With the shapes of own data, so that a gate needs neither the data nor their package."""
+    return told(completed, data)
+
+
+CompleteData = Annotated[DataSpec, AfterValidator(_completed)]
+AnyLayer = Annotated[SerializeAsAny[LayerSpec], BeforeValidator(_layer)]
+AnyOptimizer = Annotated[SerializeAsAny[OptimizerSpec], BeforeValidator(_optimizer)]
+
+
+class GateSpec(_Frozen):
+    """One gate: a block of layers and its own optimizer."""
+
+    name: str = Field(description="What messages and tables call it.")
+    layers: tuple[AnyLayer, ...] = Field(description="The layers, in order.", min_length=1, strict=False)
+    optimizer: AnyOptimizer = Field(description="This gate's optimizer; the network's own if left out.")
+
+
+class TrainLanes(_Frozen):
+    """Lanes that share one source: lane j of n takes batches j, j+n, j+2n, … of it."""
+
+    lanes: int = Field(1, ge=1, le=64, description="How many lanes, so how many sentinels can share the work.")
+    shard: str | None = Field(None, description="Rows of the data set, e.g. '0:30000'; all of them if left out.")
+
+
+class LaneSpec(_Frozen):
+    """Which lanes there are and whose they are, in the order train, validate, test, predict, spare."""
+
+    train: tuple[TrainLanes, ...] = Field(
+        (TrainLanes(),), min_length=1, max_length=64, strict=False, description="Training lanes, by source."
+    )
+    validate_: int = Field(2, ge=0, le=64, alias="validate", description="Lanes for validation sentinels.")
+    test: int = Field(1, ge=0, le=64, description="Lanes for test sentinels.")
+    predict: int = Field(1, ge=0, le=64, description="Lanes for predictions.")
+    spare: int = Field(4, ge=0, le=64, description="Lanes that a sentinel with data of its own may claim.")
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+
+class ScheduleSpec(_Frozen):
+    """When gates do what."""
+
+    kind: Literal["arrival", "fixed"] = Field(
+        "arrival", description="arrival: as messages come, backward first; fixed: reproducible bit for bit."
+    )
+    window: int = Field(5, ge=1, le=1024, description="Training batches in flight in each lane.")
+    delay: int | None = Field(
+        None, ge=0, description="fixed only: batch n uses the weights of version n - delay; default window x lanes - 1."
+    )
+    max_staleness: int | None = Field(
+        None, ge=1, description="Issuing stops while an open batch is older than so many; default 4 x window x lanes."
+    )
+
+
+class SnapshotSpec(_Frozen):
+    """How much a restart has to read again at most."""
+
+    every_bytes: int = Field(64 << 20, ge=1 << 10, description="Journal bytes between two snapshots.")
+    every_seconds: float = Field(30.0, gt=0, description="Seconds between two snapshots, if anything has changed.")
+
+
+class Definition(_Frozen):
+    """A network; equal definitions have equal hashes, whoever wrote them."""
+
+    name: str = Field(description="The network's name as its author gave it.")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Weights, masks and the order of samples derive from it.")
+    loss: str = Field("softmax-cross-entropy", description="The sentinels' loss function.")
+    data: CompleteData = Field(description="The data set that sentinels read unless told otherwise.")
+    batch_size: int = Field(64, ge=1, le=1 << 20, description="Samples in a batch; an epoch's last one may be smaller.")
+    gates: tuple[GateSpec, ...] = Field(
+        min_length=1, max_length=MAX_GATES, strict=False, description="The gates, in order."
+    )
+    lanes: LaneSpec = Field(default_factory=LaneSpec, description="Lanes by role.")
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="When gates do what.")
+    snapshots: SnapshotSpec = Field(default_factory=SnapshotSpec, description="When gates save their state.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"network name {self.name!r}: takes {NAME.pattern}")
+        lookup("loss", self.loss, LOSSES)
+        self._check_gate_names()
+        self._check_lanes()
+        self._check_output()  # builds the layers, so shapes of neighbours are checked before anything starts
+        return self
+
+    def _check_gate_names(self) -> None:
+        names = [gate.name for gate in self.gates]
+        for name in names:
+            if not NAME.fullmatch(name) or name.isdigit():
+                raise ConfigError(
+                    f"[[gate]] name {name!r}: takes {NAME.pattern}",
+                    hint="Not digits alone: in key paths such as gate.0.layers a number is a position.",
+                )
+        if len(set(names)) != len(names):
+            raise ConfigError(f"[[gate]] names must differ, got {names}")
+
+    def _check_lanes(self) -> None:
+        fixed = self.schedule.kind == "fixed"
+        if fixed and len(self.lanes.train) > 1:
+            raise ConfigError(
+                "[schedule] kind = 'fixed' needs all training lanes on one source",
+                hint="The fixed schedule numbers batches n = seq x lanes + lane; use one entry in lanes.train.",
+            )
+        if self.schedule.delay is not None and not fixed:
+            raise ConfigError(
+                f"[schedule] delay = {self.schedule.delay} belongs to kind = 'fixed', got kind = 'arrival'",
+                hint="Set kind = 'fixed', or leave delay out: as messages come, nobody knows it beforehand.",
+            )
+        if self.plan.count > MAX_LANES:
+            raise ConfigError(f"[lanes] {self.plan.count} lanes in all, takes up to {MAX_LANES}")
+
+    def _check_output(self) -> None:
+        last, classes = self.layers[-1], self.classes
+        if self.loss != "softmax-cross-entropy":
+            return
+        if classes is None:
+            raise ConfigError(
+                f"loss 'softmax-cross-entropy' needs class numbers, data set {self.data.name!r} has real targets"
+            )
+        shape = last.out_shape
+        if len(shape) != 1 or shape[0] < classes or last.out_dtype != np.float32:
+            raise ShapeError(
+                f"gate {self.gates[-1].name!r} gives {shape} {last.out_dtype}, loss {self.loss!r} takes "
+                f"({classes},) float32: one output a class of {self.data.name!r}",
+                hint=f"Let the last linear layer have out = {classes}.",
+            )
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Each gate's layers, built; raises ShapeError that names both neighbours."""
+        shape, dtype = shapes(self.data)
+        built: list[Layer] = []
+        before = f"data {self.data.name!r}"
+        for gate in self.gates:
+            try:
+                layer = build_sequence(gate.layers, shape, dtype)
+            except ShapeError as error:
+                raise ShapeError(
+                    f"gate {gate.name!r} does not fit {before}, which gives {shape} {dtype}: {error}", hint=error.hint
+                ) from error
+            built.append(layer)
+            before, shape, dtype = f"gate {gate.name!r}", layer.out_shape, layer.out_dtype
+        return tuple(built)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, checked like a new one; pydantic's own would keep the old one's hash and layers."""
+        return type(self).model_validate(
+            {**{name: getattr(self, name) for name in type(self).model_fields}, **(update or {})}
+        )
+
+    @cached_property
+    def canonical(self) -> str:
+        """JSON with sorted keys: what is hashed and published."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the data set has; None for real-valued targets."""
+        return self.data.classes if self.data.complete else info(self.data.name).classes
+
+    @property
+    def hash(self) -> str:
+        """sha256 of `canonical`, in hex."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    def new_run(self) -> Run:
+        """A run of this definition with a random incarnation."""
+        return Run(bytes.fromhex(self.hash)[:8], os.urandom(8))
+
+    @cached_property
+    def plan(self) -> LanePlan:
+        """Whose lane is whose."""
+        return lane_plan(self.lanes)
+
+    @property
+    def in_flight(self) -> int:
+        """Training batches in flight over all lanes of the definition."""
+        return self.schedule.window * len(self.plan.of(Mode.TRAIN))
+
+    @property
+    def delay(self) -> int:
+        """D of the fixed schedule."""
+        return self.in_flight - 1 if self.schedule.delay is None else self.schedule.delay
+
+    @property
+    def max_staleness(self) -> int:
+        """How old an open batch may grow before issuing stops."""
+        return self.schedule.max_staleness or 4 * self.in_flight
+
+    def weights_seed(self, gate: int) -> tuple[int, int]:
+        """What the initial weights of `gate` derive from."""
+        return self.seed, gate
+
+
+def parse_definition(canonical: str) -> Definition:
+    """The definition in `canonical` JSON; raises ConfigError, whatever the text."""
+    try:
+        return Definition.model_validate(json.loads(canonical))
+    except ValidationError as error:
+        raise listed("definition", faults_of(error, Definition)) from error
+    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
+        raise ConfigError(f"definition: not readable as JSON: {str(error)[:200]}") from error
+    except DataError as error:  # own data without their shapes: `define` publishes none such
+        raise ConfigError(f"definition: {error}", hint=error.hint) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSource:
+    """What a training lane reads: every n-th batch of a shard."""
+
+    lane: int
+    first: int  # the lane's first batch
+    stride: int  # lanes that share the source
+    shard: Shard | None  # None: all rows
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlan:
+    """Lanes of a network by role."""
+
+    roles: Mapping[Mode, range]
+    spare: range
+    sources: Sequence[LaneSource]  # of the training lanes, by lane
+
+    @property
+    def count(self) -> int:
+        """All lanes: the partition count of every edge topic."""
+        return self.spare.stop
+
+    def of(self, mode: Mode) -> range:
+        """The lanes that the definition gives to a role."""
+        return self.roles[mode]
+
+
+def lane_plan(spec: LaneSpec) -> LanePlan:
+    """Number the lanes, role by role."""
+    sources = [
+        LaneSource(0, j, group.lanes, Shard.parse(group.shard) if group.shard else None)
+        for group in spec.train
+        for j in range(group.lanes)
+    ]
+    roles: dict[Mode, range] = {}
+    at = 0
+    for mode, count in (
+        (Mode.TRAIN, len(sources)),
+        (Mode.VALIDATE, spec.validate_),
+        (Mode.TEST, spec.test),
+        (Mode.PREDICT, spec.predict),
+    ):
+        roles[mode] = range(at, at + count)
+        at += count
+    numbered = [LaneSource(lane, s.first, s.stride, s.shard) for lane, s in enumerate(sources)]
+    return LanePlan(roles, range(at, at + spec.spare), numbered)
+
+
+def mask_key(run: Run, gate: int, lane: int, seq: int) -> int:
+    """128 bits from which all chance of one batch at one gate follows; equal in every incarnation of a definition."""
+    facts = f"{gate}/{lane}/{seq}".encode()
+    return int.from_bytes(hashlib.blake2b(facts, key=run.definition, digest_size=16).digest(), "little")

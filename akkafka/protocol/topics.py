@@ -1,0 +1,130 @@
+"""A topic's name and settings come from one function each, the reason beside the setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+PREFIX: Final = "akkafka"
+MAX_MESSAGE_BYTES: Final = 64 << 20
+_MIB: Final = 1 << 20
+
+_LIMIT: Final = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+# Stopped on Friday and restarted in a week must work: edges and journals are trimmed by need, never by time.
+_FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic to be created: name, partitions, Kafka settings."""
+
+    name: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics of one network with `gates` gates (0…gates-1) and `lanes` lanes."""
+
+    network: str
+    gates: int = 0
+    lanes: int = 0
+
+    def _name(self, what: str) -> str:
+        return f"{PREFIX}.{self.network}.{what}"
+
+    @property
+    def definition(self) -> str:
+        """The network's definition and the claims of lanes, in one partition, so in one order."""
+        return self._name("definition")
+
+    def forward(self, gate: int) -> str:
+        """Activations into `gate`; gate == gates is the open end that sentinels read."""
+        return self._name(f"forward.{gate}")
+
+    def backward(self, gate: int) -> str:
+        """Gradients that leave `gate` downwards; written by the sentinel for gate == gates; 0 tells: home."""
+        return self._name(f"backward.{gate}")
+
+    def journal(self, gate: int) -> str:
+        """Updates of `gate`, in one partition: their order is the weights' history."""
+        return self._name(f"journal.{gate}")
+
+    def snapshot(self, gate: int) -> str:
+        """States of `gate`."""
+        return self._name(f"snapshot.{gate}")
+
+    @property
+    def metrics(self) -> str:
+        """Figures from every process."""
+        return self._name("metrics")
+
+    @property
+    def dead(self) -> str:
+        """Refused records with the reason."""
+        return self._name("dead")
+
+    def all(self) -> list[Topic]:
+        """Every topic of the network; the definition's first."""
+        edges = [Topic(name, self.lanes, edge_settings()) for i in range(self.gates + 1) for name in self._edge(i)]
+        gates = [topic for i in range(self.gates) for topic in self._gate(i)]
+        return [
+            Topic(self.definition, 1, definition_settings()),
+            *edges,
+            *gates,
+            Topic(self.metrics, 1, passing_settings(32 * _MIB)),
+            Topic(self.dead, 1, passing_settings(64 * _MIB)),
+        ]
+
+    def _edge(self, i: int) -> tuple[str, str]:
+        return self.forward(i), self.backward(i)
+
+    def _gate(self, i: int) -> tuple[Topic, Topic]:
+        return Topic(self.journal(i), 1, journal_settings()), Topic(self.snapshot(i), 1, snapshot_settings())
+
+
+def network_of(topic: str) -> str | None:
+    """The network whose definition topic this is, or None."""
+    head, tail = f"{PREFIX}.", ".definition"
+    inside = topic[len(head) : -len(tail)]
+    return inside if topic == f"{head}{inside}{tail}" and inside else None
+
+
+def definition_settings() -> dict[str, str]:
+    """Kept for ever: without it nothing else in the log can be read."""
+    return {**_FOREVER, "segment.bytes": str(_MIB)}
+
+
+def edge_settings() -> dict[str, str]:
+    """Trimmed by need (delete_records): small segments, as only whole ones free disk."""
+    return {**_LIMIT, **_FOREVER, "segment.bytes": str(64 * _MIB)}
+
+
+def journal_settings() -> dict[str, str]:
+    """Kept until two verified snapshots stand behind it."""
+    return {**_LIMIT, **_FOREVER, "segment.bytes": str(64 * _MIB)}
+
+
+def snapshot_settings() -> dict[str, str]:
+    """Compacted: only the newest snapshots matter; short segments, as the active one is never compacted."""
+    return {
+        **_LIMIT,
+        "cleanup.policy": "compact",
+        "segment.bytes": str(16 * _MIB),
+        "segment.ms": "60000",
+        "min.cleanable.dirty.ratio": "0.3",
+        "delete.retention.ms": "60000",  # a reader of the whole topic takes far less than a minute
+    }
+
+
+def passing_settings(size: int) -> dict[str, str]:
+    """Figures and refused records: of use today; bounded by a day and by bytes (Kafka counts whole segments)."""
+    return {
+        **_LIMIT,
+        "cleanup.policy": "delete",
+        "retention.ms": str(24 * 3600 * 1000),
+        "retention.bytes": str(size),
+        "segment.bytes": str(4 * _MIB),
+    }

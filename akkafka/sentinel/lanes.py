@@ -1,0 +1,89 @@
+"""Where a lane stands, read from the last records of its topics: a sentinel keeps nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from akkafka.broker.base import Broker, Record, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.reading import last_records, reading
+from akkafka.data.epochs import Cursor
+from akkafka.errors import ProtocolError
+from akkafka.protocol import wire
+from akkafka.protocol.messages import Backward, Forward, Message
+from akkafka.sentinel.events import LaneStanding
+
+
+@dataclass(frozen=True, slots=True)
+class LanePlace:
+    """A lane's standing, and where to read its outputs on."""
+
+    standing: LaneStanding
+    output_offset: int
+
+
+async def training_places(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, LanePlace]:
+    """Places of training lanes: outputs are read on behind the last one that was answered."""
+    topics = network.topics
+    issued = topics.forward(0)
+    answered, home = topics.backward(network.gate_count), topics.backward(0)
+    last = await _last(broker, network, [issued, answered, home], lanes)
+    return {lane: _training_place(lane, last, issued, answered, home) for lane in lanes}
+
+
+def _training_place(
+    lane: int, last: dict[TopicPartition, Message | None], issued: str, answered: str, home: str
+) -> LanePlace:
+    newest = last[TopicPartition(issued, lane)]
+    answer, homecoming = last[TopicPartition(answered, lane)], last[TopicPartition(home, lane)]
+    seq, cursor = _issued(newest)
+    done = answer.seq + 1 if isinstance(answer, Backward) else 0
+    offset = answer.source + 1 if isinstance(answer, Backward) else 0
+    back = homecoming.seq + 1 if isinstance(homecoming, Backward) else 0
+    return LanePlace(LaneStanding(lane, seq, cursor, back, done), offset)
+
+
+async def passing_places(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, LanePlace]:
+    """Places of forward-only lanes: outputs of batches that others have issued are of no use, so from the end."""
+    issued, output = network.topics.forward(0), network.topics.forward(network.gate_count)
+    parts = [TopicPartition(output, lane) for lane in lanes]
+    bounds = await broker.bounds(parts)
+    last = await _last(broker, network, [issued, output], lanes)
+    places: dict[int, LanePlace] = {}
+    for lane in lanes:
+        seq, _ = _issued(last[TopicPartition(issued, lane)])
+        out, _ = _issued(last[TopicPartition(output, lane)])
+        end = bounds[TopicPartition(output, lane)][1]
+        places[lane] = LanePlace(LaneStanding(lane, max(seq, out), None, out, out), end)
+    return places
+
+
+def _issued(message: Message | None) -> tuple[int, Cursor | None]:
+    return (message.seq + 1, message.after) if isinstance(message, Forward) else (0, None)
+
+
+async def _last(
+    broker: Broker, network: Network, topics: list[str], lanes: Collection[int]
+) -> dict[TopicPartition, Message | None]:
+    parts = [TopicPartition(topic, lane) for topic in topics for lane in lanes]
+    async with reading(broker, "standing") as reader:
+        records = await last_records(broker, reader, parts)
+        found = {where: _message(network, held) for where, held in records.items()}
+        foreign = [where for where, held in records.items() if held and found[where] is None]
+        if foreign:  # something that is not ours lies at the end: look further back
+            records = await last_records(broker, reader, foreign, 1000)
+            found.update({where: _message(network, held) for where, held in records.items()})
+    return found
+
+
+def _message(network: Network, records: list[Record]) -> Message | None:
+    """The newest message of this run among them."""
+    for record in reversed(records):
+        try:
+            message = wire.decode(record.value)
+        except ProtocolError:
+            continue
+        if isinstance(message, Forward | Backward) and message.run == network.run and message.lane == record.partition:
+            return message
+    return None

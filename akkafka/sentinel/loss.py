@@ -1,0 +1,62 @@
+"""The loss at the open end: small outputs on the event loop's thread, large ones on a thread of their own, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from akkafka.errors import AkkafkaError
+from akkafka.nn.losses import Loss
+from akkafka.protocol.messages import Forward
+from akkafka.sentinel.events import Evaluate, Evaluated
+
+_INLINE_ELEMENTS = 100_000  # some 0.3 ms
+
+
+class Evaluator:
+    """Answers each Evaluate with one Evaluated, in the order in which they were asked."""
+
+    def __init__(self, loss: Loss, largest: int, answer: Callable[[Evaluated], None]) -> None:
+        """`largest`: elements of the largest output that is expected."""
+        self._loss, self._answer = loss, answer
+        self._thread = ThreadPoolExecutor(1, "loss") if largest > _INLINE_ELEMENTS else None
+
+    def put(self, asked: Evaluate) -> None:
+        """Evaluate; the answer may come before this returns."""
+        if self._thread is None:
+            self._answer(evaluate(self._loss, asked))
+            return
+        future = asyncio.get_running_loop().run_in_executor(self._thread, evaluate, self._loss, asked)
+        future.add_done_callback(lambda done: None if done.cancelled() else self._answer(done.result()))
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def evaluate(loss: Loss, asked: Evaluate) -> Evaluated:
+    """Loss, hits and gradient of one output; what cannot be evaluated, or is not finite, is void."""
+    message = asked.message
+    try:
+        return _evaluate(loss, asked, message)
+    except AkkafkaError as error:
+        return _void(asked, str(error))
+
+
+def _evaluate(loss: Loss, asked: Evaluate, message: Forward) -> Evaluated:
+    targets = message.context.get("targets")
+    if message.void:
+        return _void(asked, message.void)
+    if targets is None or message.x is None:
+        return _void(asked, "the batch came out without its targets")
+    result = loss(message.x, targets)
+    if not math.isfinite(result.loss):
+        return _void(asked, f"the loss is {result.loss}: the batch is left out (is the learning rate too high?)")
+    return Evaluated(asked.offset, message, len(targets), result.loss, result.correct, result.dlogits)
+
+
+def _void(asked: Evaluate, reason: str) -> Evaluated:
+    return Evaluated(asked.offset, asked.message, 0, math.nan, 0, None, reason)

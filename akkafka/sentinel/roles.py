@@ -1,0 +1,216 @@
+"""What all sentinels' rims share: lanes by membership, outputs, homecomings, dead letters, figures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Literal
+
+import psutil
+
+from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.broker.outlet import Outlet
+from akkafka.broker.process import say
+from akkafka.broker.side import SideChannel
+from akkafka.errors import AkkafkaError, NewerSchemaError, ProtocolError
+from akkafka.protocol import wire
+from akkafka.protocol.figures import LaneFigures, SentinelFigures
+from akkafka.protocol.messages import Backward, Forward, Mode
+from akkafka.protocol.topics import MAX_MESSAGE_BYTES
+from akkafka.sentinel.lanes import LanePlace
+
+BEAT_S = 0.5
+WAIT_TOLD_S = 5.0
+_ENVELOPE_BYTES = 1 << 16
+
+State = Literal["starting", "working", "standby", "waiting", "finished", "leaving"]
+
+
+class Rim:
+    """Lanes come and go; outputs are read where they stand; what the core asks for is done by the role."""
+
+    def __init__(self, broker: Broker, network: Network, mode: Mode, process: str) -> None:
+        self.broker, self.network, self.mode, self.process = broker, network, mode, process
+        self.topics = network.topics
+        self.side = SideChannel(broker, network, process)
+        self.outlet = Outlet(broker, f"{process}-edges", _seq_of, self.fail)
+        self.state: State = "starting"
+        self.waiting_for = ""
+        self.ended = asyncio.Event()
+        self.error: BaseException | None = None
+        self.record: Record | None = None  # the one being handled, for dead letters
+        self.heard_at = time.monotonic()
+        self._told = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._self = psutil.Process()
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make readers and producers."""
+        self.outputs: Reader = await self.broker.reader(f"{self.process}-outputs")
+        await self.outlet.open()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self.outlet.close(timeout=2.0), self.side.close(), self.outputs.close())
+
+    def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        """Run beside the rest; what it raises ends the process."""
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End with this error."""
+        if self.error is None:
+            self.error = error
+        self.ended.set()
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    async def follow_membership(
+        self, group: str, lanes: Collection[int], changed: Callable[[frozenset[int]], Awaitable[None]]
+    ) -> None:
+        """Work on the lanes that the group gives; `changed` hears of every change."""
+        membership = await self.broker.join(group, self.topics.forward(0), lanes)
+        try:
+            while True:
+                await changed(await membership.changed())
+        finally:
+            await membership.close()
+
+    def read_outputs(self, kept: Collection[int], taken: dict[int, LanePlace]) -> None:
+        """Read the open end of these lanes: kept ones go on where they are."""
+        topic = self.topics.forward(self.network.gate_count)
+        positions = {TopicPartition(topic, lane): place.output_offset for lane, place in taken.items()}
+        for lane in kept:
+            where = TopicPartition(topic, lane)
+            positions[where] = self.outputs.position(where)
+        self.outputs.assign(positions)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    async def pump(self, reader: Reader, take: Callable[[Record, Forward | Backward], None]) -> None:
+        """Decode what comes and hand it over; refuse what is no message of an edge."""
+        while True:
+            try:
+                records = await reader.poll(timeout=1.0)
+            except BrokerUnavailableError as error:
+                self.waiting_for = f"the broker ({error})"
+                continue
+            for record in records:
+                self._hand(record, take)
+
+    def _hand(self, record: Record, take: Callable[[Record, Forward | Backward], None]) -> None:
+        self.heard_at, self._told, self.waiting_for = time.monotonic(), False, ""
+        self.record = record
+        try:
+            message = wire.decode(record.value)
+        except NewerSchemaError:
+            raise
+        except ProtocolError as error:
+            self.refuse(record.topic, record.partition, record.offset, str(error))
+            return
+        if isinstance(message, Forward | Backward) and message.lane == record.partition:
+            take(record, message)
+        else:
+            reason = f"a {type(message).__name__} that does not belong into this topic and lane"
+            self.refuse(record.topic, record.partition, record.offset, reason)
+        self.record = None
+
+    def refuse(self, topic: str, lane: int, offset: int, reason: str) -> None:
+        """Put a record into the dead-letter topic."""
+        at_hand = self.record if self.record is not None and self.record.offset == offset else None
+        self.side.refuse(at_hand, topic, lane, offset, f"{self.mode} sentinel: {reason}")
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def send_forward(self, message: Forward) -> None:
+        """Into gate 0, in lane order; what is too large for a message is sent as void."""
+        assert message.x is not None, "sentinels issue whole batches"
+        value = wire.encode(message) if message.x.nbytes < MAX_MESSAGE_BYTES - _ENVELOPE_BYTES else b""
+        if not value or len(value) > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
+            value = wire.encode(_voided(message))
+            say(f"lane {message.lane}, batch {message.seq}: {message.x.nbytes} bytes are too many; voided")
+        where = TopicPartition(self.topics.forward(0), message.lane)
+        self.outlet.send(where, message.seq, value, wire.headers(message))
+
+    def send_gradient(self, message: Backward) -> None:
+        """Into the last gate, in lane order."""
+        where = TopicPartition(self.topics.backward(self.network.gate_count), message.lane)
+        self.outlet.send(where, message.seq, wire.encode(message), wire.headers(message))
+
+    # --- figures ----------------------------------------------------------------------------------
+
+    def figures(self, lanes: list[LaneFigures]) -> SentinelFigures:
+        """What this sentinel tells of itself."""
+        used = self._self.cpu_times()
+        return SentinelFigures(
+            role=self.mode,
+            state=self.state,
+            waiting_for=self.waiting_for,
+            lanes=lanes,
+            rss_bytes=self._self.memory_info().rss,
+            cpu_seconds=used.user + used.system,
+            dead_letters=self.side.dead_letters,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    def tell_waiting(self, waiting_for: str) -> None:
+        """Say once what is waited for, after 5 s of silence."""
+        silent = time.monotonic() - self.heard_at
+        if silent < WAIT_TOLD_S or self._told:
+            return
+        self._told = True
+        if self.outlet.mending:
+            waiting_for = "the broker"
+        self.waiting_for = waiting_for
+        say(f"waiting for {waiting_for} (nothing has come for {silent:.0f} s)")
+
+
+def group_name(network: Network, role: str) -> str:
+    """Consumer group of a role: nothing of an earlier incarnation is in it."""
+    return f"akkafka.{network.name}.{network.run.incarnation.hex()}.{role}"
+
+
+def _voided(message: Forward) -> Forward:
+    assert message.x is not None, "only whole batches are voided for their size"
+    return Forward(
+        run=message.run,
+        mode=message.mode,
+        lane=message.lane,
+        seq=message.seq,
+        cursor=message.cursor,
+        after=message.after,
+        trail=(),
+        x=None,
+        tag=message.tag,
+        void=f"a batch of {message.x.nbytes} bytes, a message takes {MAX_MESSAGE_BYTES}",
+        issued_ns=message.issued_ns,
+    )
+
+
+def _seq_of(value: bytes | None) -> int | None:
+    try:
+        message = wire.decode(value)
+    except AkkafkaError:
+        return None
+    return message.seq if isinstance(message, Forward | Backward) else None

@@ -1,0 +1,250 @@
+"""What a training sentinel decides: when to issue, what to answer; no clock, no socket, no data.
+
+It keeps nothing that the log does not hold: a lane's standing is read from the last records of its topics, so any
+member of the group finishes what another began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from akkafka.data.epochs import Cursor
+from akkafka.protocol.messages import Backward, Forward, Run
+from akkafka.protocol.sequence import Verdict, judge
+from akkafka.sentinel import events as e
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCourse:
+    """Which batches a lane brings."""
+
+    start: Cursor
+    advance: Callable[[Cursor], Cursor]  # the lane's next place
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What a training core has to know beforehand."""
+
+    run: Run
+    gates: int
+    window: int
+    max_staleness: int
+    courses: dict[int, LaneCourse]  # of the lanes that this process has the data for
+    epochs: int | None = None  # None: until asked to leave
+
+
+@dataclass(slots=True)
+class _Lane:
+    issued: int
+    cursor: Cursor
+    home: int
+    answered: int
+
+
+@dataclass(slots=True)
+class _Age:
+    """How old a lane's oldest open batch is, in batches that came home meanwhile, from whichever lane."""
+
+    issued: int = 0
+    home: int = 0
+    since: int = 0  # homecomings of all lanes when the oldest open batch became the oldest
+
+    @property
+    def open(self) -> bool:
+        return self.issued > self.home
+
+
+@dataclass(slots=True)
+class TrainStatistics:
+    """What is counted, since this process began."""
+
+    issued: int = 0
+    answered: int = 0
+    voids: int = 0
+    duplicates: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class TrainCore:
+    """See the module's docstring. `on(event)` returns what has to be done, in order."""
+
+    settings: TrainSettings
+    statistics: TrainStatistics = field(default_factory=TrainStatistics)
+    leaving: bool = False
+    _lanes: dict[int, _Lane] = field(default_factory=dict)
+    _ages: dict[int, _Age] = field(default_factory=dict)
+    _homecomings: int = 0
+    _evaluating: int = 0
+    _out: list[e.Instruction] = field(default_factory=list)
+
+    def on(self, event: object) -> list[e.Instruction]:
+        """Take an event; return what has to be done, in order."""
+        match event:
+            case e.LaneTaken():
+                self._take(event.standing)
+            case e.LaneLost():
+                self._lanes.pop(event.lane, None)
+            case e.OutputArrived():
+                self._output(event)
+            case e.Evaluated():
+                self._evaluated(event)
+            case e.HomeArrived():
+                self._home(event)
+            case e.LaneTold():
+                self._told(event)
+            case e.LeaveAsked():
+                self.leaving = True
+            case _:
+                raise TypeError(f"no event of a training sentinel: {event!r}")
+        self._issue()
+        out, self._out = self._out, []
+        return out
+
+    # --- what the outside wants to know -------------------------------------------------------------
+
+    def standing(self, lane: int) -> e.LaneStanding:
+        """Where an own lane stands."""
+        own = self._lanes[lane]
+        return e.LaneStanding(lane, own.issued, own.cursor, own.home, own.answered)
+
+    @property
+    def lanes(self) -> frozenset[int]:
+        """The lanes that this process works on."""
+        return frozenset(self._lanes)
+
+    @property
+    def finished(self) -> bool:
+        """Every own lane has issued all that it should, and all of it is home."""
+        return bool(self._lanes) and all(self.lane_finished(lane) for lane in self._lanes)
+
+    def lane_finished(self, lane: int) -> bool:
+        """True if nothing more will be issued in this lane and nothing is open."""
+        own = self._lanes[lane]
+        return self._exhausted(own) and own.home >= own.issued
+
+    @property
+    def settled(self) -> bool:
+        """Nothing of ours is open."""
+        return not self._evaluating and all(lane.home >= lane.issued for lane in self._lanes.values())
+
+    @property
+    def held_up_by(self) -> int | None:
+        """The lane whose open batch is too old for anything to be issued, if there is one."""
+        bound = self.settings.max_staleness
+        late = [lane for lane, age in self._ages.items() if age.open and self._homecomings - age.since > bound]
+        return min(late, default=None)
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _take(self, standing: e.LaneStanding) -> None:
+        course = self.settings.courses[standing.lane]
+        self._lanes[standing.lane] = _Lane(
+            standing.issued, standing.cursor or course.start, standing.home, standing.answered
+        )
+        self._note_age(standing.lane, standing.issued, standing.home)
+
+    def _output(self, event: e.OutputArrived) -> None:
+        message = event.message
+        lane = self._accept(event)
+        if lane is None:
+            return
+        match judge(message.seq, lane.answered):
+            case Verdict.DUPLICATE:
+                self.statistics.duplicates += 1
+            case Verdict.AHEAD:
+                self._refuse(event, f"seq {message.seq} comes too early, the lane's next is {lane.answered}")
+            case Verdict.NEXT:
+                lane.answered += 1
+                if message.seq >= lane.issued:  # another process has issued it
+                    lane.issued, lane.cursor = message.seq + 1, message.after
+                self._answer(event)
+
+    def _accept(self, event: e.OutputArrived) -> _Lane | None:
+        message, reason = event.message, ""
+        if message.run != self.settings.run:
+            reason = f"of run {message.run}, this is {self.settings.run}"
+        elif not message.mode.training:
+            reason = f"a batch to {message.mode} in a training lane"
+        elif len(message.trail) != self.settings.gates:
+            reason = f"a trail of {len(message.trail)} gates, the network has {self.settings.gates}"
+        if reason:
+            self._refuse(event, reason)
+            return None
+        return self._lanes.get(message.lane)
+
+    def _refuse(self, event: e.OutputArrived, reason: str) -> None:
+        self.statistics.refused += 1
+        self._out.append(e.Refuse(event.message.lane, event.offset, reason))
+
+    def _answer(self, event: e.OutputArrived) -> None:
+        if event.message.void:
+            self._send(event.offset, event.message, event.message.void)
+            return
+        self._evaluating += 1
+        self._out.append(e.Evaluate(event.offset, event.message))
+
+    def _evaluated(self, event: e.Evaluated) -> None:
+        self._evaluating -= 1
+        self._send(event.offset, event.message, event.void, event)
+        if not event.void:
+            self._out.append(e.Report(event))
+
+    def _send(self, offset: int, message: Forward, void: str, evaluated: e.Evaluated | None = None) -> None:
+        self.statistics.answered += 1
+        self.statistics.voids += bool(void)
+        dy = evaluated.dy if evaluated is not None and not void else None
+        self._out.append(
+            e.SendGradient(
+                Backward(self.settings.run, message.lane, message.seq, message.trail, source=offset, dy=dy, void=void)
+            )
+        )
+
+    def _home(self, event: e.HomeArrived) -> None:
+        age = self._ages.setdefault(event.lane, _Age())
+        if event.seq < age.home:
+            return
+        self._homecomings += 1
+        age.home = event.seq + 1
+        age.since = self._homecomings
+        own = self._lanes.get(event.lane)
+        if own is not None:
+            # First copies stand in the log without gaps: where this batch is, all earlier ones are.
+            own.home = max(own.home, event.seq + 1)
+
+    def _told(self, event: e.LaneTold) -> None:
+        if event.lane not in self._lanes:
+            self._note_age(event.lane, event.issued, event.home)
+
+    def _note_age(self, lane: int, issued: int, home: int) -> None:
+        age = self._ages.setdefault(lane, _Age())
+        if not age.open:
+            age.since = self._homecomings
+        age.issued, age.home = max(age.issued, issued), max(age.home, home)
+
+    # --- issuing ----------------------------------------------------------------------------------
+
+    def _issue(self) -> None:
+        """Fill the windows, lane by lane in turn, so that no lane starves another."""
+        while not self.leaving and self.held_up_by is None:
+            ready = [number for number, lane in self._lanes.items() if self._may_issue(lane)]
+            if not ready:
+                return
+            for number in ready:
+                self._issue_one(number, self._lanes[number])
+
+    def _may_issue(self, lane: _Lane) -> bool:
+        return lane.issued - lane.home < self.settings.window and not self._exhausted(lane)
+
+    def _exhausted(self, lane: _Lane) -> bool:
+        return self.settings.epochs is not None and lane.cursor.epoch >= self.settings.epochs
+
+    def _issue_one(self, number: int, lane: _Lane) -> None:
+        after = self.settings.courses[number].advance(lane.cursor)
+        self._out.append(e.Issue(number, lane.issued, lane.cursor, after))
+        lane.cursor = after
+        lane.issued += 1
+        self.statistics.issued += 1
+        self._note_age(number, lane.issued, lane.home)

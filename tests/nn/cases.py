@@ -1,0 +1,113 @@
+"""One table of layer cases; a new layer brings its row, and every law of `test_layers.py` is put to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from akkafka.nn.layer import F32, Array, Layer, Pass
+from akkafka.nn.spec import build_sequence, layer_spec
+
+TRAINING = Pass(training=True, key=0x0123456789ABCDEF0011223344556677)
+EVALUATION = Pass(training=False, key=0x0123456789ABCDEF0011223344556677)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    layers: tuple[Mapping[str, Any], ...]
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    params: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    in_dtype: str = "float32"
+    out_dtype: str = "float32"
+    chance: bool = False
+
+    def build(self) -> Layer:
+        return build_sequence([layer_spec(data) for data in self.layers], self.in_shape, np.dtype(self.in_dtype))
+
+    def batch(self, size: int, seed: int = 1) -> Array:
+        rng = np.random.default_rng(seed)
+        if self.in_dtype == "uint8":
+            return rng.integers(0, 256, (size, *self.in_shape), dtype=np.uint8)
+        return rng.standard_normal((size, *self.in_shape), dtype=np.float32)
+
+    def weights(self, seed: int = 2) -> dict[str, F32]:
+        rng = np.random.default_rng(seed)
+        return {n: rng.standard_normal(s, dtype=np.float32) for n, s in self.build().param_shapes.items()}
+
+    def gradient(self, size: int, seed: int = 3) -> F32:
+        return np.random.default_rng(seed).standard_normal((size, *self.out_shape), dtype=np.float32)
+
+
+def linear(out: int, **more: Any) -> dict[str, Any]:
+    return {"type": "linear", "out": out, **more}
+
+
+RELU = {"type": "relu"}
+CASES = (
+    Case("linear", (linear(4),), (6,), (4,), {"0.weight": (6, 4), "0.bias": (4,)}),
+    Case("linear without bias", (linear(4, bias=False),), (6,), (4,), {"0.weight": (6, 4)}),
+    Case("linear to one feature", (linear(1),), (3,), (1,), {"0.weight": (3, 1), "0.bias": (1,)}),
+    Case("linear and relu", (linear(5), RELU), (6,), (5,), {"0.weight": (6, 5), "0.bias": (5,)}),
+    Case("linear and relu without bias", (linear(5, bias=False), RELU), (6,), (5,), {"0.weight": (6, 5)}),
+    Case("relu", (RELU,), (5,), (5,)),
+    Case("relu on images", (RELU,), (2, 3, 3), (2, 3, 3)),
+    Case("dropout", ({"type": "dropout", "p": 0.3},), (7,), (7,), chance=True),
+    Case("dropout on images", ({"type": "dropout", "p": 0.5},), (1, 3, 3), (1, 3, 3), chance=True),
+    Case("dropconnect", ({"type": "dropconnect", "keep": 0.6},), (7,), (7,), chance=True),
+    Case(
+        "dropconnect-weights",
+        ({"type": "dropconnect-weights", "out": 4, "p": 0.4},),
+        (6,),
+        (4,),
+        {"0.weight": (6, 4), "0.bias": (4,)},
+        chance=True,
+    ),
+    Case(
+        "dropconnect-weights without bias",
+        ({"type": "dropconnect-weights", "out": 4, "p": 0.4, "bias": False},),
+        (6,),
+        (4,),
+        {"0.weight": (6, 4)},
+        chance=True,
+    ),
+    Case("flatten", ({"type": "flatten"},), (2, 3, 2), (12,)),
+    Case("flatten pixels", ({"type": "flatten"},), (1, 3, 3), (9,), in_dtype="uint8", out_dtype="uint8"),
+    Case("scale", ({"type": "scale", "scale": -0.7, "shift": 0.3},), (5,), (5,)),
+    Case("scale pixels", ({"type": "scale", "scale": 0.01, "shift": -1.0},), (1, 3, 3), (1, 3, 3), in_dtype="uint8"),
+    Case(
+        "a gate's block",
+        (
+            {"type": "flatten"},
+            {"type": "scale", "scale": 1 / 255, "shift": -0.5},
+            linear(8),
+            RELU,
+            {"type": "dropout", "p": 0.2},
+            {"type": "sequential", "layers": [linear(6, init="xavier"), RELU, {"type": "dropout", "p": 0.1}]},
+            linear(3, init="lecun"),
+        ),
+        (1, 4, 4),
+        (3,),
+        {
+            "2.weight": (16, 8),
+            "2.bias": (8,),
+            "5.0.weight": (8, 6),
+            "5.0.bias": (6,),
+            "6.weight": (6, 3),
+            "6.bias": (3,),
+        },
+        in_dtype="uint8",
+        chance=True,
+    ),
+    Case(
+        "nested twice",
+        ({"type": "sequential", "layers": [{"type": "sequential", "layers": [linear(3), RELU]}, RELU]},),
+        (4,),
+        (3,),
+        {"0.0.0.weight": (4, 3), "0.0.0.bias": (3,)},
+    ),
+)

@@ -1,0 +1,95 @@
+"""Kernels of the room against numpy, bit for bit: each operation rounded on its own, each sum in its order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from akkafka.nn import kernels
+from akkafka.nn.layer import F32, Array
+
+SHAPES = ((1, 1), (1, 50), (7, 1), (33, 17), (64, 16))
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+
+
+def random(*shape: int, seed: int = 0) -> F32:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def summed_in_order(rows: F32) -> F32:
+    total = np.zeros(rows.shape[1])
+    for row in rows:
+        total += row
+    return total.astype(np.float32)
+
+
+def same_bits(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+@every_shape
+def test_add_bias(shape: tuple[int, int]) -> None:
+    out, bias = random(*shape), random(shape[1], seed=1)
+    expected = out + bias
+    kernels.dense.add_bias(out, bias)
+    assert same_bits(out, expected)
+
+
+@every_shape
+def test_add_bias_relu(shape: tuple[int, int]) -> None:
+    out, bias = random(*shape), random(shape[1], seed=1)
+    expected = np.maximum(out + bias, np.float32(0))
+    kernels.dense.add_bias_relu(out, bias)
+    assert same_bits(out, expected)
+
+
+@every_shape
+def test_sum_rows(shape: tuple[int, int]) -> None:
+    dy, out = random(*shape), np.empty(shape[1], np.float32)
+    kernels.dense.sum_rows(dy, out)
+    assert same_bits(out, summed_in_order(dy))
+
+
+def test_sums_over_rows_are_kept_in_float64() -> None:
+    dy, out = np.array([[2.0**25], [1], [1], [-(2.0**25)]], np.float32), np.empty(1, np.float32)
+    kernels.dense.sum_rows(dy, out)
+    assert out[0] == 2
+
+
+@every_shape
+def test_relu_backward_sum_rows(shape: tuple[int, int]) -> None:
+    y, dy = np.maximum(random(*shape), np.float32(0)), random(*shape, seed=1)
+    dz, out = np.empty_like(dy), np.empty(shape[1], np.float32)
+    kernels.dense.relu_backward_sum_rows(y, dy, dz, out)
+    expected = np.where(y == 0, np.float32(0), dy)
+    assert same_bits(dz, expected)
+    assert same_bits(out, summed_in_order(expected))
+
+
+@given(arrays.arrays(np.float32, st.integers(0, 70), elements=st.floats(width=32)))
+def test_relu_and_its_backward_take_any_float(x: F32) -> None:
+    out, dx = np.empty_like(x), np.empty_like(x)
+    kernels.elementwise.relu(x, out)
+    np.testing.assert_array_equal(out, np.where(x <= 0, np.float32(0), x))
+    kernels.elementwise.relu_backward(out, x, dx)
+    np.testing.assert_array_equal(dx, np.where(out == 0, np.float32(0), x))
+
+
+@pytest.mark.parametrize("size", (0, 1, 1001))
+def test_scale_rounds_the_product_before_the_sum(size: int) -> None:
+    scale, shift = np.float32(0.1), np.float32(-0.7)
+    floats, pixels, out = random(size), np.arange(size).astype(np.uint8), np.empty(size, np.float32)
+    kernels.elementwise.scale_float32(floats, scale, shift, out)
+    assert same_bits(out, floats * scale + shift)
+    kernels.elementwise.scale_uint8(pixels, scale, shift, out)
+    assert same_bits(out, pixels.astype(np.float32) * scale + shift)
+
+
+def test_an_output_that_cannot_be_written_is_refused() -> None:
+    out = random(3)
+    out.flags.writeable = False
+    with pytest.raises(TypeError):
+        kernels.elementwise.relu(random(3), out)

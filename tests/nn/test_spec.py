@@ -1,0 +1,145 @@
+"""Layers from plain data: what is right is built, what is wrong teaches."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from akkafka.errors import ConfigError, ShapeError
+from akkafka.nn.layer import Layer, Pass, Shape
+from akkafka.nn.layers.scale import Scale
+from akkafka.nn.spec import LAYERS, LayerSpec, build_sequence, layer_spec
+
+from .cases import CASES, Case
+
+F32, U8 = np.dtype(np.float32), np.dtype(np.uint8)
+
+
+def specs(*tables: dict[str, Any]) -> list[LayerSpec]:
+    return [layer_spec(table) for table in tables]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_a_spec_survives_the_way_through_json_with_all_that_is_nested(case: Case) -> None:
+    for data in case.layers:
+        spec = layer_spec(data)
+        assert layer_spec(spec.model_dump()) == spec
+        assert layer_spec(json.loads(spec.model_dump_json())) == spec
+        assert data.items() <= json.loads(spec.model_dump_json()).items() or spec.type == "sequential"
+
+
+def test_every_layer_of_the_table_has_a_row_in_the_table_of_cases() -> None:
+    def kinds(layers: Any) -> set[str]:
+        return {d["type"] for d in layers} | {k for d in layers for k in kinds(d.get("layers", ()))}
+
+    assert set().union(*(kinds(case.layers) for case in CASES)) == set(LAYERS)
+
+
+def test_the_table_names_each_layer_as_its_own_type_does_and_every_field_tells_what_it_is() -> None:
+    for name, spec in LAYERS.items():
+        assert spec.model_fields["type"].default == name
+        assert all(field.description for field in spec.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "hint"),
+    (
+        ({"type": "liner", "out": 3}, "unknown layer 'liner'", "linear"),
+        ({"type": "drop-connect"}, "unknown layer 'drop-connect'", "dropconnect"),
+        ({"type": "zzz"}, "unknown layer 'zzz'", "dropconnect, dropconnect-weights, dropout, flatten"),
+        ({"type": ["linear"]}, "unknown layer", "linear"),
+        ({"out": 3}, "the key 'type' is missing", "linear"),
+        ("linear", "takes a table with the key 'type'", ""),
+        ({"type": "linear", "out": 3, "baias": True}, "linear: unknown key 'baias'", "bias"),
+        ({"type": "linear"}, "linear: out: field required", "Features"),
+        ({"type": "linear", "out": 0}, "linear: out: .* greater than or equal to 1, got 0", "Features"),
+        ({"type": "linear", "out": 2.5}, "linear: out: .* integer, got 2.5", "Features"),
+        ({"type": "linear", "out": "3"}, "linear: out: .* integer, got '3'", "Features"),
+        ({"type": "linear", "out": True}, "linear: out: .* integer, got True", "Features"),
+        ({"type": "linear", "out": 3, "init": "hee"}, "linear: init: .* 'he', .*got 'hee'", "he suits relu"),
+        ({"type": "dropout", "p": 1.0}, "dropout: p: .* less than 1", "Fraction dropped"),
+        ({"type": "dropout", "p": float("nan")}, "dropout: p: ", "Fraction dropped"),
+        ({"type": "dropconnect", "keep": 0.0}, "dropconnect: keep: .* greater than 0", "Fraction kept"),
+        ({"type": "dropconnect-weights", "out": 3, "p": -0.1}, "p: .* greater than or equal to 0", "Fraction"),
+        ({"type": "scale", "scale": 1e39}, "scale: scale: .* less than", "1/255"),
+        ({"type": "sequential", "layers": []}, "sequential: layers: .* at least 1", "in order"),
+        ({"type": "sequential", "layers": [{"type": "relo"}]}, "sequential: unknown layer 'relo'", "relu"),
+        ({"type": "sequential", "layers": [3]}, r"sequential: layers\.0: .*got 3", "in order"),
+        ({"type": "sequential", "layers": "relu"}, "sequential: layers: .*got 'relu'", "in order"),
+    ),
+)
+def test_a_mistake_is_told_with_its_key_and_what_to_do(data: Any, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=message) as err:
+        layer_spec(data)
+    assert hint in err.value.hint
+
+
+def test_a_spec_cannot_be_changed() -> None:
+    spec: Any = layer_spec({"type": "linear", "out": 3})
+    with pytest.raises(ValueError, match="frozen"):
+        spec.out = 4
+
+
+def test_a_sequence_of_no_layers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one layer"):
+        build_sequence([], (3,), F32)
+
+
+@pytest.mark.parametrize(
+    ("tables", "shape", "dtype", "message", "hint"),
+    (
+        (
+            [{"type": "linear", "out": 3}],
+            (1, 28, 28),
+            F32,
+            r"layer 0 \(linear\): .*\(n,\), got \(1, 28, 28\)",
+            "flatten",
+        ),
+        ([{"type": "linear", "out": 3}], (784,), U8, r"layer 0 \(linear\): .*float32, got uint8", "scale"),
+        ([{"type": "dropconnect-weights", "out": 3}], (2, 2), F32, r"\(n,\), got \(2, 2\)", "flatten"),
+        (
+            [{"type": "flatten"}, {"type": "relu"}],
+            (2, 2),
+            U8,
+            r"layer 1 \(relu\): .*float32, got \(4,\) uint8",
+            "scale",
+        ),
+        ([{"type": "dropout"}], (2, 2), U8, r"\(dropout\): .*float32", "scale"),
+        ([{"type": "dropconnect"}], (2, 2), U8, r"\(dropconnect\): .*float32", "scale"),
+        ([{"type": "scale"}], (2, 2), np.dtype(np.float64), "float32 or uint8, got float64", "float32"),
+        ([{"type": "flatten"}], (2, 2), np.dtype(np.int64), "float32 or uint8, got int64", "float32"),
+        (
+            [{"type": "scale"}, {"type": "sequential", "layers": [{"type": "relu"}, {"type": "linear", "out": 2}]}],
+            (3, 3),
+            U8,
+            r"layer 1 \(sequential\): layer 1 \(linear\): .*got \(3, 3\)",
+            "flatten",
+        ),
+    ),
+)
+def test_a_layer_that_does_not_fit_is_named_by_position_with_both_sizes(
+    tables: list[dict[str, Any]], shape: tuple[int, ...], dtype: np.dtype[Any], message: str, hint: str
+) -> None:
+    with pytest.raises(ShapeError, match=message) as err:
+        build_sequence(specs(*tables), shape, dtype)
+    assert hint in err.value.hint
+
+
+class DoubledSpec(LayerSpec):
+    type: Literal["doubled"] = "doubled"
+
+    def build(self, in_shape: Shape, in_dtype: np.dtype[Any]) -> Layer:
+        return Scale(in_shape, in_dtype, 2.0, 0.0)
+
+
+def test_a_layer_of_ones_own_joins_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYERS, "doubled", DoubledSpec)
+    block = {"type": "sequential", "layers": [{"type": "doubled"}, {"type": "doubled"}]}
+    y, _ = build_sequence(specs(block), (2,), F32).forward({}, np.ones((1, 2), np.float32), Pass(True, 0))
+    np.testing.assert_array_equal(y, [[4, 4]])
+    with pytest.raises(ConfigError) as err:
+        layer_spec({"type": "dubled"})
+    assert "doubled" in err.value.hint

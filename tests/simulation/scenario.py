@@ -1,0 +1,82 @@
+"""What a schedule is about: the shape of the network, its lanes, its amount of work, and what may go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from akkafka.data.epochs import Cursor
+from akkafka.sentinel.training import LaneCourse
+
+from .choices import Choices, one_of
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    gates: int = 2
+    lanes: int = 1  # training lanes
+    eval_lanes: int = 1
+    window: int = 2
+    fixed: bool = False
+    delay: int = 0
+    epochs: int = 1
+    batches: int = 4  # of an epoch, over all lanes
+    pass_batches: int = 2
+    backlog: int = 64
+    max_staleness: int = 64
+    poison: frozenset[tuple[int, int]] = frozenset()  # (lane, seq) that some gate or the loss cannot process
+    snapshots: bool = True
+    trims: bool = False
+    faults: bool = True
+    forging: bool = True
+    steps: int = 150  # of the phase with faults
+    real_codec: bool = field(default=False, compare=False)
+
+    @property
+    def all_lanes(self) -> int:
+        return self.lanes + self.eval_lanes
+
+    @property
+    def fixed_lanes(self) -> int:
+        return self.lanes if self.fixed else 0
+
+    @property
+    def ring(self) -> int:
+        return self.delay if self.fixed else 0
+
+    def cursors(self, lane: int) -> list[Cursor]:
+        """What a training lane has to issue, in order."""
+        return [self.cursor(k) for k in range(lane, self.epochs * self.batches, self.lanes)]
+
+    def cursor(self, k: int) -> Cursor:
+        return Cursor(k // self.batches, k % self.batches)
+
+    def course(self, lane: int) -> LaneCourse:
+        return LaneCourse(self.cursor(lane), self.advance)
+
+    def advance(self, cursor: Cursor) -> Cursor:
+        return self.cursor(cursor.epoch * self.batches + cursor.batch + self.lanes)
+
+
+def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
+    """Any scenario; small, as faults need few batches to meet."""
+    lanes = one_of(choices, (1, 2, 1, 3))
+    window = one_of(choices, (2, 1, 3))
+    fixed = bool(choices.pick(3) == 1)
+    return Scenario(
+        gates=one_of(choices, (2, 1, 3, 2)),
+        lanes=lanes,
+        eval_lanes=one_of(choices, (0, 1, 2, 0)),
+        window=window,
+        fixed=fixed,
+        delay=one_of(choices, (window * lanes - 1, 0, 1, 3)) if fixed else 0,
+        epochs=one_of(choices, (1, 2)),
+        batches=one_of(choices, (3, 2, 4, 5)),
+        backlog=one_of(choices, (64, 1, 2)),
+        max_staleness=one_of(choices, (64, 1, 3)),
+        poison=frozenset({(choices.pick(lanes), choices.pick(4))}) if choices.pick(4) == 1 else frozenset(),
+        snapshots=choices.pick(2) == 1,
+        trims=choices.pick(2) == 1,
+        forging=choices.pick(2) == 1,
+        steps=one_of(choices, (60, 150, 30)),
+        real_codec=real_codec,
+    )

@@ -1,0 +1,168 @@
+"""What all simulated processes share: the log, its whole history, and what still flies about in the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from akkafka.broker.base import Record, TopicPartition, TopicSpec
+from akkafka.broker.memory_log import MemoryLog
+from akkafka.errors import AkkafkaError
+from akkafka.gate.core import GateCore
+from akkafka.protocol.messages import Backward, Forward, Run
+from akkafka.protocol.topics import Topics
+from akkafka.sentinel.events import PassEnded
+from akkafka.sentinel.passes import PassCore
+from akkafka.sentinel.training import TrainCore
+
+from . import codec
+from .choices import Choices
+from .lane_end import Edge, LaneEnd
+from .scenario import Scenario
+
+RUN = Run(b"defined!", b"first...")
+FOREIGN = Run(b"defined!", b"second..")
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The classes under test; mutations bring their own."""
+
+    gate: type[GateCore] = GateCore
+    train: type[TrainCore] = TrainCore
+    passes: type[PassCore] = PassCore
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A dead letter."""
+
+    where: TopicPartition
+    offset: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Request:
+    """What a producer that is no more has left in the network: it lands whole and in order, or never."""
+
+    where: TopicPartition
+    values: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A record that was appended once, whatever was trimmed or compacted afterwards."""
+
+    time: int
+    value: bytes | None
+
+
+@dataclass(slots=True)
+class World:
+    """See the module's docstring."""
+
+    scenario: Scenario
+    choices: Choices
+    cores: Cores = field(default_factory=Cores)
+    time: int = 0
+    history: dict[TopicPartition, list[Landed]] = field(default_factory=dict)
+    values: dict[TopicPartition, list[bytes]] = field(default_factory=dict)
+    forged: set[tuple[TopicPartition, int]] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    passes: list[tuple[int, PassEnded]] = field(default_factory=list)  # (batches asked for, result)
+    halts: list[AkkafkaError] = field(default_factory=list)
+    trail: list[str] = field(default_factory=list)  # what happened, for eyes
+    log: MemoryLog = field(init=False)
+    topics: Topics = field(init=False)
+    ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
+    _names: int = 0
+
+    def __post_init__(self) -> None:
+        s = self.scenario
+        self.log = MemoryLog(clock=lambda: self.time)
+        self.topics = Topics("simulation", s.gates, s.all_lanes)
+        for topic in self.topics.all():
+            self.log.create(TopicSpec(topic.name, topic.partitions, topic.settings))
+            for lane in range(topic.partitions):
+                where = TopicPartition(topic.name, lane)
+                self.history[where], self.values[where] = [], []
+        for i in range(s.gates + 1):
+            for lane in range(s.all_lanes):
+                self.ends[self.forward(i, lane)] = LaneEnd(_forward_fits(i, lane))
+                self.ends[self.backward(i, lane)] = LaneEnd(_backward_fits(s.gates, lane))
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def forward(self, gate: int, lane: int) -> TopicPartition:
+        return TopicPartition(f"akkafka.simulation.forward.{gate}", lane)
+
+    def backward(self, gate: int, lane: int) -> TopicPartition:
+        return TopicPartition(f"akkafka.simulation.backward.{gate}", lane)
+
+    def journal(self, gate: int) -> TopicPartition:
+        return TopicPartition(f"akkafka.simulation.journal.{gate}", 0)
+
+    def snapshot(self, gate: int) -> TopicPartition:
+        return TopicPartition(f"akkafka.simulation.snapshot.{gate}", 0)
+
+    def new_name(self, role: str) -> str:
+        self._names += 1
+        return f"{role}-{self._names}"
+
+    # --- the log ----------------------------------------------------------------------------------
+
+    def append(self, where: TopicPartition, value: bytes | None, key: bytes | None = None) -> int:
+        self.time += 1
+        self.history[where].append(Landed(self.time, value))
+        self.values[where].append(value or b"")
+        return self.log.append(where, value, key)
+
+    def forge(self, where: TopicPartition, value: bytes | None, key: bytes | None = None) -> None:
+        self.forged.add((where, self.append(where, value, key)))
+
+    def read(self, where: TopicPartition, offset: int, limit: int = 1_000_000) -> list[Record]:
+        return self.log.read(where, offset, limit)
+
+    def unread(self, where: TopicPartition, position: int) -> bool:
+        return position < len(self.values[where])
+
+    def end(self, where: TopicPartition) -> LaneEnd:
+        """How far a lane of an edge has come."""
+        end = self.ends[where]
+        end.follow(self.values[where])
+        return end
+
+    def refuse(self, where: TopicPartition, offset: int, reason: str) -> None:
+        self.refused.append(Refused(where, offset, reason))
+
+    def leave_in_network(self, where: TopicPartition, values: Sequence[bytes]) -> None:
+        """A prefix of what was on its way may still land."""
+        sent = self.choices.pick(len(values) + 1)
+        if sent:
+            self.requests.append(Request(where, list(values[:sent])))
+
+    def land(self, request: Request) -> None:
+        self.requests.remove(request)
+        for value in request.values:
+            self.append(request.where, value)
+
+    def note(self, what: str) -> None:
+        self.trail.append(what)
+
+
+def _forward_fits(gate: int, lane: int) -> Callable[[bytes | None], Edge | None]:
+    def fits(value: bytes | None) -> Edge | None:
+        m = codec.read(value)
+        return m if isinstance(m, Forward) and (m.run, m.lane, len(m.trail)) == (RUN, lane, gate) else None
+
+    return fits
+
+
+def _backward_fits(gates: int, lane: int) -> Callable[[bytes | None], Edge | None]:
+    def fits(value: bytes | None) -> Edge | None:
+        m = codec.read(value)
+        return m if isinstance(m, Backward) and (m.run, m.lane, len(m.trail)) == (RUN, lane, gates) else None
+
+    return fits

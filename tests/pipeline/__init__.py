@@ -1,0 +1,1 @@
+"""Whole networks: real gates and sentinels over the memory broker and over Kafka."""

@@ -1,0 +1,99 @@
+"""The pipeline's weights are what plain loops give, bit for bit: over the memory broker, and over Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from akkafka.broker.base import Broker
+from akkafka.broker.connection import Connection
+from akkafka.broker.kafka import KafkaBroker
+from akkafka.broker.memory import MemoryBroker
+from akkafka.protocol.messages import Mode
+
+from ..conftest import Run
+from .fleet import journal, small_definition, train_through, updates
+from .reference import Reference, fixed_schedule, same_bits
+
+OPTIMIZERS = {
+    "sgd": "optimizer={type='sgd', lr=0.3}",
+    "momentum": "optimizer={type='momentum', lr=0.3, beta=0.8}",
+    "dc-asgd-c": "optimizer={type='dc-asgd-c', lr=0.3}",
+    "dc-asgd-a": "optimizer={type='dc-asgd-a', lr=0.2}",
+}
+WITH_CHANCE = (
+    "gate.fc1.layers=[{type='scale', scale=0.0625}, {type='dropout', p=0.2}, {type='linear', out=48}, {type='relu'}, "
+    "{type='dropout', p=0.3}]"
+)
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest, run: Run) -> Iterator[Broker]:
+    """Both brokers in turn."""
+    if request.param == "memory":
+        yield MemoryBroker()
+        return
+    kafka = KafkaBroker(Connection(bootstrap_servers=request.getfixturevalue("kafka_bootstrap")))
+    yield kafka
+    run(kafka.close())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_window_one_on_one_lane_is_ordinary_training(
+    optimizer: str, broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition(OPTIMIZERS[optimizer])
+    network, states = run(train_through(broker, definition, unique(), epochs=2))
+    reference = Reference(network)
+    expected = reference.run(fixed_schedule(reference, epochs=2, delay=0))
+    assert [state.version for state in states] == [12, 12, 12]
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+def test_the_fixed_schedule_gives_the_same_bits_whatever_the_timing(
+    broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition("schedule.kind=fixed", "schedule.window=5", OPTIMIZERS["dc-asgd-a"])
+    runs = [run(train_through(broker, definition, unique(), epochs=3, jitter=jitter)) for jitter in (None, 1, 2)]
+    reference = Reference(runs[0][0])
+    expected = reference.run(fixed_schedule(reference, epochs=3, delay=4))
+    for _, states in runs:
+        assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+def test_the_fixed_schedule_over_two_lanes_and_two_sentinels_gives_the_same_bits(
+    broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition("schedule.kind=fixed", "schedule.window=2", "lanes.train=2", "schedule.delay=2")
+    runs = [run(train_through(broker, definition, unique(), epochs=3, sentinels=n, jitter=n)) for n in (1, 2)]
+    reference = Reference(runs[0][0])
+    expected = reference.run(fixed_schedule(reference, epochs=3, delay=2))
+    for _, states in runs:
+        assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_recorded_staleness_fed_to_a_plain_simulation_gives_the_pipelines_weights(
+    optimizer: str, broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition("schedule.window=3", "lanes.train=2", OPTIMIZERS[optimizer], WITH_CHANCE)
+    network, states = run(train_through(broker, definition, unique(), epochs=3, sentinels=2, jitter=5))
+    recorded = [updates(run(journal(broker, network, gate))) for gate in range(network.gate_count)]
+    staleness = [n - update.forward_version for n, update in enumerate(recorded[0])]
+    assert max(staleness) > 0, "nothing was stale: the test has not tested what it is for"
+    expected = Reference(network).run(recorded)
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+def test_two_sentinels_share_an_epoch_without_losing_or_doubling_a_sample(
+    broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition("batch_size=100", "lanes.train=2", "schedule.window=2")
+    network, states = run(train_through(broker, definition, unique(), epochs=2, sentinels=2, jitter=3))
+    batches = 2 * -(-1437 // 100)
+    assert [state.version for state in states] == [batches] * 3
+    lanes = network.definition.plan.of(Mode.TRAIN)
+    for gate in range(network.gate_count):
+        seen = [(record.lane, record.seq) for record in run(journal(broker, network, gate))]
+        assert sorted(seen) == [(lane, seq) for lane in lanes for seq in range(batches // 2)]

@@ -1,0 +1,1 @@
+"""Real processes over a real broker: started in any order, killed at any moment."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiokafka import errors as kafka_errors
@@ -194,18 +195,19 @@ class KafkaReader:
                 wanted.setdefault(-1 if node is None else node, []).append(part)
         for node, parts in wanted.items():
             if node not in self._fetches and unread < FETCH_BYTES:
-                work = self._find_leaders(parts) if node == -1 else self._fetch_from(node, parts)
+                # made when it is awaited: a task that is cancelled before its first step would leave it un-awaited
+                work = partial(self._find_leaders, parts) if node == -1 else partial(self._fetch_from, node, parts)
                 self._fetches[node] = asyncio.get_running_loop().create_task(
                     self._guarded(node, work), name=f"reader {self.name}"
                 )
 
-    async def _guarded(self, node: int, work: Any) -> None:
+    async def _guarded(self, node: int, work: Callable[[], Awaitable[None]]) -> None:
         """Run one request and start the next; keep account of whether anybody answers."""
         asked = time.monotonic()
         if self._quiet_since is None:
             self._quiet_since = asked
         try:
-            await work
+            await work()
             self._quiet_since = self._away = None
         except BrokerUnavailableError as error:
             self._away = error

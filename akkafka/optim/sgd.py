@@ -62,7 +62,8 @@ class Sgd:
 def clip_share(grads: Params, clip_norm: float | None) -> np.float32:
     """What the gradients are multiplied by so that their common 2-norm is at most `clip_norm`.
 
-    Not-a-number where a gradient is not finite, so that clipping hides nothing.
+    Clipping hides nothing: an infinite norm gives 0, which makes not-a-number of the infinite entries, and a norm that
+    is not a number gives not-a-number.
     """
     if clip_norm is None:
         return np.float32(1)

@@ -12,6 +12,7 @@ import pytest
 
 import akkafka
 from akkafka.nn import kernels
+from akkafka.nn.kernels.turn import compiling_in_turn
 from akkafka.nn.warm import compile_all
 
 PACKAGE = Path(akkafka.__file__).parent
@@ -54,6 +55,7 @@ def unwritable(tmp_path: Path) -> Path:
 DOUBLE = """
 import numpy as np
 from akkafka.nn import kernels
+from akkafka.nn.kernels.turn import compiling_in_turn
 out = np.empty(2, np.float32)
 kernels.elementwise.relu(np.array([-1, 2], np.float32), out)
 print(out.tolist())
@@ -69,13 +71,33 @@ def test_kernels_work_where_nothing_can_be_written(unwritable: Path) -> None:
     assert run(DOUBLE, unwritable, HOME=os.devnull) == "[0.0, 2.0]"
 
 
+def test_processes_that_start_together_compile_each_kernel_once(tmp_path: Path) -> None:
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DEBUG_CACHE": "1", "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-c", DOUBLE]
+    fleet = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = "".join(member.communicate(timeout=300)[0] for member in fleet)
+    assert told.count("[0.0, 2.0]") == 2
+    kernels_of_the_file = [name for name, thing in vars(kernels.elementwise).items() if hasattr(thing, "py_func")]
+    assert len(kernels_of_the_file) > 0
+    assert told.count("data saved to") == len(kernels_of_the_file)
+
+
+def test_a_turn_that_another_holds_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    source = tmp_path / "kernels.py"
+    source.touch()
+    with compiling_in_turn(str(source)) as first, compiling_in_turn(str(source), patience_s=0.0) as second:
+        assert (first, second) == (True, False)
+    with compiling_in_turn(str(source), patience_s=0.0) as third:
+        assert third
+
+
 def test_compiling_all_leaves_every_kernel_module_ready() -> None:
     compile_all()
     assert all(name in vars(kernels) for name in kernels.NAMES)
 
 
-def test_the_table_of_kernel_modules_names_every_file_but_the_machine() -> None:
-    files = {path.stem for path in (PACKAGE / "nn" / "kernels").glob("*.py")} - {"__init__", "machine"}
+def test_the_table_of_kernel_modules_names_every_file_that_holds_kernels() -> None:
+    files = {path.stem for path in (PACKAGE / "nn" / "kernels").glob("*.py")} - {"__init__", "machine", "turn"}
     assert files == set(kernels.NAMES)
 
 

@@ -112,7 +112,7 @@ def test_buffers_are_passed_through_and_have_no_state(case: Case) -> None:
 @every_case
 def test_the_order_of_names_in_a_gradient_does_not_matter(case: Case) -> None:
     step = steps(1)[0]
-    names = list(reversed(step.grads))
+    names = list(step.grads)[::-1]
     turned = Step({n: step.grads[n] for n in names}, {n: step.then[n] for n in names}, 1, 0)
     assert same_bits(run(case.build(), arrays(0), [step])[0], run(case.build(), arrays(0), [turned])[0])
 

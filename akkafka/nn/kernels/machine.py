@@ -1,20 +1,21 @@
-"""How kernels are compiled, told once: types of their arguments, caching, no fused arithmetic."""
+"""How kernels are compiled, told once: types of their arguments, caching, no fused arithmetic.
+
+numba's cache notices a change in the file of a kernel, and nothing else. Who edits this file must delete the *.nbi in
+the rooms' __pycache__ (an installation brings new files and so new caches); a kernel calls none of another file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit, types
 
-f32, f64, i64, u32, u64, nothing = (
-    types.float32,
-    types.float64,
-    types.int64,
-    types.uint32,
-    types.uint64,
-    types.void,
-)
+from akkafka.nn.kernels.turn import compiling_in_turn
+
+f32, f64, i64, u64, nothing = types.float32, types.float64, types.int64, types.uint64, types.void
 # outputs
 f32_1d, f32_2d = types.Array(f32, 1, "C"), types.Array(f32, 2, "C")
 # inputs: numba takes a writable array for a read-only one, never the other way round
@@ -37,15 +38,30 @@ def compiled(result: Any, *arguments: Any) -> Callable[[Kernel], Kernel]:
     """
 
     def wrap(function: Kernel) -> Kernel:
-        signature = [result(*arguments)]
-        kernel: Any
-        try:
-            kernel = njit(signature, error_model="numpy", nogil=True, cache=True)(function)
-        except RuntimeError as err:
-            # a read-only package and no writable home: compiling anew at each start is slow but works
-            if "cannot cache" not in str(err):
-                raise
-            kernel = njit(signature, error_model="numpy", nogil=True)(function)
+        kernel = _cached_if_possible(function)
+        with nullcontext() if _in_cache(kernel, function) else compiling_in_turn(function.__code__.co_filename):
+            kernel.compile(result(*arguments))
+        kernel.disable_compile()
         return cast("Kernel", kernel)  # callers see the plain function's types
 
     return wrap
+
+
+def _cached_if_possible(function: Callable[..., Any]) -> Any:
+    """numba's dispatcher, nothing compiled yet."""
+    try:
+        return njit(function, cache=True, nogil=True, error_model="numpy")
+    except RuntimeError as err:
+        # a read-only package and no writable home: compiling anew at each start is slow but works
+        if "cannot cache" not in str(err):
+            raise
+        return njit(function, nogil=True, error_model="numpy")
+
+
+def _in_cache(kernel: Any, function: Callable[..., Any]) -> bool:
+    """Whether numba's cache has an index for the kernel that is newer than its file; where it errs, time is lost."""
+    folder = kernel.stats.cache_path
+    if folder is None:
+        return True  # nobody would gain by our waiting
+    written = [index.stat().st_mtime for index in Path(folder).glob(f"*.{function.__name__}-*.nbi")]
+    return bool(written) and max(written) >= Path(function.__code__.co_filename).stat().st_mtime

@@ -46,10 +46,10 @@ def features(kind: str, in_shape: Shape, in_dtype: np.dtype[Any]) -> int:
 
 
 class LinearTape(NamedTuple):
-    """What the forward saw and, under a relu, gave."""
+    """What the forward saw, and what it gave if there is a relu on top (else None: y is not kept alive in vain)."""
 
     x: F32
-    y: F32
+    y: F32 | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Linear:
             kernels.dense.add_bias(y, params["bias"])
         elif self.relu:
             kernels.elementwise.relu(y.reshape(-1), y.reshape(-1))
-        return y, LinearTape(x, y)
+        return y, LinearTape(x, y if self.relu else None)
 
     def backward(
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
@@ -124,11 +124,11 @@ class Linear:
         dx: F32 | None = np.dot(dz, params["weight"].T) if need_dx else None
         return dx, {"weight": weight, **grads}
 
-    def _before_bias(self, y: F32, dy: F32) -> tuple[F32, dict[str, F32]]:
+    def _before_bias(self, y: F32 | None, dy: F32) -> tuple[F32, dict[str, F32]]:
         """Gradient for x @ weight, and that for the bias if there is one."""
         sums = np.empty(self.n_out, np.float32)
         dz = dy
-        if self.relu:
+        if y is not None:
             dz = np.empty(dy.shape, np.float32)
             kernels.dense.relu_backward_sum_rows(y, dy, dz, sums)
         elif self.bias:

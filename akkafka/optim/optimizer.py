@@ -65,8 +65,8 @@ class OptimizerSpec(Frozen):
 
     type: str
     """Which optimizer: a key of OPTIMIZERS."""
-    lr: float = Field(gt=0, lt=3e38)
-    """Learning rate: how far a weight moves for a gradient of 1."""
+    lr: float = Field(ge=0, lt=3e38)
+    """Learning rate: how far a weight moves for a gradient of 1; 0 leaves the weights as they are."""
     schedule: Schedule = ConstantSpec()
     """How the learning rate changes with the gate's version."""
 

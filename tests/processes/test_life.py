@@ -128,6 +128,33 @@ def test_a_second_validation_sentinel_joins_and_leaves_while_training_goes_on(
     run(scene())
 
 
+def test_validation_during_training_equals_validation_at_rest_to_the_last_bit(
+    processes: Processes, run: Run, unique: Callable[[], str]
+) -> None:
+    async def scene() -> None:
+        name = unique()
+        chance = "gate.fc2.layers=[{type='dropout', p=0.5}, {type='linear', out=24}, {type='relu'}]"
+        frozen = small_definition("batch_size=32", "schedule.window=3", "optimizer={type='sgd', lr=0.0}", chance)
+        async with connected(processes.bootstrap) as broker:
+            watch = Watch(broker, await define(broker, frozen, name))
+            processes.gate(name, 0, 1, 2)
+            trainer = processes.start("sentinel", "train", "--network", name)
+            processes.start("sentinel", "validate", "--network", name, "--every", "0.1")
+            await watch.until(lambda: len(watch.passes) >= 5 and watch.passes[-1].versions[0][1] > 20)
+            moving = [each for each in watch.passes if each.versions[0][0] < each.versions[0][1]]
+            assert moving, "no pass saw the gates train: the test has not tested what it is for"
+            trainer.kill(signal.SIGTERM)
+            assert await trainer.exit_code() == 0
+            at_rest = processes.start("sentinel", "validate", "--network", name, "--once")
+            assert await at_rest.exit_code() == 0
+            count = len(watch.passes)
+            await watch.until(lambda: len(watch.passes) > count)
+            results = {(each.loss, each.accuracy, each.samples) for each in watch.passes}
+        assert len(results) == 1
+
+    run(scene())
+
+
 def test_garbage_and_pickles_in_the_edges_become_dead_letters_and_training_goes_on(
     processes: Processes, run: Run, unique: Callable[[], str], tmp_path: Path
 ) -> None:

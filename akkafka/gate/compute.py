@@ -39,6 +39,11 @@ class ComputeThread:
         self._thread.join(timeout=10.0)
 
     def _work(self) -> None:
+        try:
+            self._model.warm_up()  # while the others of the fleet are still on their way
+        except BaseException as error:
+            self._hand(self._failed, error)
+            return
         while (job := self._jobs.get()) is not None:
             began = time.perf_counter()
             try:

@@ -20,7 +20,7 @@ from typing import Any
 
 from akkafka.errors import LogLostError
 from akkafka.gate import events as e
-from akkafka.gate.state import CountingRule, GateState
+from akkafka.gate.state import CountingRule, GateState, Params
 from akkafka.protocol.definition import mask_key
 from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
 from akkafka.protocol.sequence import Verdict, judge
@@ -35,6 +35,7 @@ class CoreSettings:
     gate: int
     rule: CountingRule
     delay: int = 0  # D of the fixed schedule
+    window: int = 0  # training batches in flight in a lane; 0: not known
     snapshot_bytes: int = 64 << 20
     snapshot_seconds: float = 30.0
     backlog: int = 64  # inputs waiting before the shell is told to read no more
@@ -241,7 +242,8 @@ class GateCore:
                 f"of the forward topic than the batch's trail names"
             )
             return
-        lane.inputs[event.seq] = message
+        if lane.backwards and lane.backwards[0][1].message.seq == event.seq:  # else it was counted meanwhile
+            lane.inputs[event.seq] = message
 
     def _state_rebuilt(self, event: e.StateRebuilt) -> None:
         self.states[event.state.version] = event.state
@@ -253,12 +255,16 @@ class GateCore:
         """Start the next computation, if none runs: folding first, then backward before forward."""
         if self._computing or self._halted:
             return
-        if self._adrift:
+        while self._may_begin and (self._begin_backward() or (self._may_begin and self._begin_forward())):
+            pass
+        if self._adrift and not self._halted:
             self._go_on_folding()
-        elif not self.leaving:
-            while not self._computing and (self._begin_backward() or self._begin_forward()):
-                pass
         self._consider_snapshot()
+
+    @property
+    def _may_begin(self) -> bool:
+        """Looked at before each beginning: looking for weights may find that the journal has to be read first."""
+        return not (self._computing or self._adrift or self._halted or self.leaving)
 
     def _compute(self, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> None:
         self._computing = True
@@ -276,7 +282,8 @@ class GateCore:
     def _backward_order(self) -> Iterator[_Lane]:
         for lane in self._lanes:
             while lane.backwards and lane.backwards[0][1].message.seq < self.newest.applied[lane.number]:
-                lane.backwards.popleft()  # another process's record counts for it
+                _, event = lane.backwards.popleft()  # another process's record counts for it
+                lane.inputs.pop(event.message.seq, None)
                 self.statistics.duplicates += 1
         lanes = self.settings.rule.fixed_lanes
         if not lanes:
@@ -359,7 +366,7 @@ class GateCore:
                 lane.forwards.popleft()
                 self.statistics.duplicates += 1
                 return True
-            state = self._forward_state(event.message)
+            state = None if self._too_early(event.message) else self._forward_state(event.message)
             if state is None:
                 continue
             lane.forwards.popleft()
@@ -369,7 +376,17 @@ class GateCore:
 
     def _passed(self, message: Forward) -> bool:
         """True if another process has forwarded this batch, and it has even come back."""
-        return message.mode.training and message.seq < self.certain.applied[message.lane]
+        lane = self._lanes[message.lane]
+        return message.mode.training and message.seq < max(self.certain.applied[message.lane], lane.next_backward)
+
+    def _too_early(self, message: Forward) -> bool:
+        """True if the batch that had to be home before this one was issued is not applied here.
+
+        Its gradient is on its way to us for sure, so waiting ends. Without it a restarted or woken process would use
+        weights that are older than the window allows: window 1 would not be synchronous training.
+        """
+        window = self.settings.window
+        return message.mode.training and 0 < window <= message.seq - self.newest.applied[message.lane]
 
     def _forward_rank(self, lane: _Lane) -> int:
         return lane.forwards[0][0]
@@ -562,11 +579,18 @@ class GateCore:
                 self.certain = self.newest = replace(self.certain, next_offset=self.certain.next_offset + 1)
                 self.states[self.certain.version] = self.certain
                 continue
-            then = self._state_at(record.hop)
+            then = self._weights_of(record)
             if then is not None:
-                self._compute(e.Fold(self.certain, record, value, then.params))
+                self._compute(e.Fold(self.certain, record, value, then))
             return
         self._pick_up_pending()
+
+    def _weights_of(self, record: JournalRecord) -> Params | None:
+        """Weights of a record's forward; a void record needs none, and its version may be gone for ever."""
+        if record.void:
+            return {}
+        state = self._state_at(record.hop)
+        return state.params if state is not None else None
 
     def _journal_read(self, event: e.JournalRead) -> None:
         self._reading = False
@@ -607,12 +631,13 @@ class GateCore:
             pending.appended = False
             if pending.state is None:
                 record = pending.computed.record
-                then = self._state_at(record.hop)
+                then = self._weights_of(record)
                 if then is not None:
-                    self._compute(e.Fold(self.newest, record, pending.computed.value, then.params))
+                    self._compute(e.Fold(self.newest, record, pending.computed.value, then))
                 return
         self._adrift = False
         self._refold = None
+        self._forget_states()
         self._append_due()
         self._begin_next()
 

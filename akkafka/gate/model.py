@@ -8,7 +8,9 @@ from akkafka.errors import AkkafkaError
 from akkafka.gate import events as e
 from akkafka.gate.state import GateState, Params, apply_record, initial_state
 from akkafka.nn.layer import Array, Pass, Tape, check_batch, check_gradient
+from akkafka.nn.warm import warm_up as warm_up_layer
 from akkafka.optim.optimizer import Step
+from akkafka.optim.warm import warm_up as warm_up_optimizer
 from akkafka.protocol import wire
 from akkafka.protocol.definition import Definition
 from akkafka.protocol.messages import JournalRecord, Run
@@ -27,6 +29,12 @@ class Model:
         seed = np.random.SeedSequence(self._definition.weights_seed(self._gate))
         params = self.layer.init(np.random.Generator(np.random.PCG64(seed)))
         return initial_state(params, self.optimizer.init(params), self._definition.plan.count)
+
+    def warm_up(self) -> None:
+        """Compile, or read from the cache, all that a batch will need."""
+        params = self.layer.init(np.random.default_rng(0))
+        warm_up_layer(self.layer)
+        warm_up_optimizer(self.optimizer, params)
 
     def check_input(self, x: Array) -> str:
         """Why a batch cannot be taken; empty if it can."""

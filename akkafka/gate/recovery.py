@@ -14,6 +14,7 @@ from akkafka.gate.snapshot import Snapshot
 from akkafka.gate.state import CountingRule, GateState, Stepper, apply_record, pass_over
 from akkafka.protocol import wire
 from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Forward, Hop, JournalRecord, Run
+from akkafka.protocol.sequence import Verdict, judge
 
 JournalEntry = tuple[JournalRecord | None, bytes]
 
@@ -98,17 +99,33 @@ class OutputFact:
 
     seq: int
     hop: Hop
+    training: bool = True  # else nothing ever comes back: the batch is not open
 
 
-def output_fact(run: Run, gate: int, value: bytes | None) -> OutputFact | None:
-    """The fact in a record of `forward.<gate+1>`, or None if it is no message of this run from this gate."""
+def output_fact(run: Run, gate: int, value: bytes | None, lane: int | None = None) -> OutputFact | None:
+    """The fact in a record of `forward.<gate+1>`, or None if it is no message of this run from this gate (and lane)."""
     try:
         message = wire.decode(value)
     except ProtocolError:
         return None
     if not isinstance(message, Forward) or message.run != run or len(message.trail) != gate + 1:
         return None
-    return OutputFact(message.seq, message.trail[gate])
+    if lane is not None and message.lane != lane:
+        return None
+    return OutputFact(message.seq, message.trail[gate], message.mode.training)
+
+
+def first_copies(facts: Iterable[OutputFact]) -> list[OutputFact]:
+    """What counts among the facts of a lane: the next seq each time; late copies and what is too early do not.
+
+    `facts` begin at the lane's head, or where it was trimmed: in both places a first copy stands.
+    """
+    found: list[OutputFact] = []
+    for fact in facts:
+        expected = found[-1].seq + 1 if found else fact.seq
+        if judge(fact.seq, expected) is Verdict.NEXT:
+            found.append(fact)
+    return found
 
 
 def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[LaneStart, int]:
@@ -116,14 +133,14 @@ def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[LaneStart, in
 
     Of several copies of one batch the first counts. `facts` reach back to batch `applied`, or to the lane's head.
     """
-    first: dict[int, Hop] = {}
+    first: dict[int, OutputFact] = {}
     for fact in facts:
-        first.setdefault(fact.seq, fact.hop)
+        first.setdefault(fact.seq, fact)
     if not first:
         return LaneStart(), 0
     last = max(first)
-    open_batches = tuple((seq, hop) for seq, hop in sorted(first.items()) if seq >= applied)
-    return LaneStart(last + 1, open_batches), first[last].offset + 1
+    open_batches = tuple((seq, fact.hop) for seq, fact in sorted(first.items()) if seq >= applied and fact.training)
+    return LaneStart(last + 1, open_batches), first[last].hop.offset + 1
 
 
 def begin(

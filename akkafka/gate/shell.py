@@ -74,6 +74,7 @@ class Gate:
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""
         self._usage = _Usage(time.monotonic(), 0.0)
+        self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
         restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
         self._open_parts(restored)
         self._core = GateCore(
@@ -143,7 +144,6 @@ class Gate:
         )
 
     def _open_parts(self, restored: Restored) -> None:
-        self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
         self._outlet = Outlet(self._broker, f"{self.process}-edges", _seq_of, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
         self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.manifests)

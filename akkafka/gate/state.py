@@ -53,7 +53,9 @@ class CountingRule:
             return False  # nobody can have used weights that did not exist
         if record.seq != state.applied[record.lane]:
             return False
-        return not self.fixed_lanes or self.number(record.lane, record.seq) == state.version
+        if not self.fixed_lanes:
+            return True
+        return record.lane < self.fixed_lanes and self.number(record.lane, record.seq) == state.version
 
     def number(self, lane: int, seq: int) -> int:
         """n of a batch in the fixed schedule."""

@@ -91,7 +91,7 @@ class PassRunner:
         self.do(e.PassAsked(f"{self._process}/{self._number}", self._number, batches))
         ended = asyncio.ensure_future(self.rim.ended.wait())
         try:
-            while self._ended is None:
+            while (result := self._result()) is None:
                 self._changed.clear()
                 changed = asyncio.ensure_future(self._changed.wait())
                 await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +100,10 @@ class PassRunner:
                     raise self.rim.error
         finally:
             ended.cancel()
-        return PassResult(self._ended.results, time.monotonic() - started, started_ms)
+        return PassResult(result.results, time.monotonic() - started, started_ms)
+
+    def _result(self) -> e.PassEnded | None:
+        return self._ended
 
     def do(self, event: object) -> None:
         """Tell the core, act on what it asks for."""

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from akkafka.errors import AkkafkaError
 from akkafka.nn.losses import Loss
 from akkafka.protocol.messages import Forward
@@ -19,7 +21,8 @@ class Evaluator:
     """Answers each Evaluate with one Evaluated, in the order in which they were asked."""
 
     def __init__(self, loss: Loss, largest: int, answer: Callable[[Evaluated], None]) -> None:
-        """`largest`: elements of the largest output that is expected."""
+        """`largest`: elements of the largest output that is expected. Compiles the loss if that was not done yet."""
+        loss(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))
         self._loss, self._answer = loss, answer
         self._thread = ThreadPoolExecutor(1, "loss") if largest > _INLINE_ELEMENTS else None
 

@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Mode, Run
+from akkafka.protocol.messages import Forward, Mode, Run
+from akkafka.protocol.sequence import Verdict, judge
 from akkafka.sentinel import events as e
 
 
@@ -63,6 +64,8 @@ class PassCore:
                 self._lose(event.lane)
             case e.PassAsked():
                 self._pass = _Pass(event, deque(range(event.batches)))
+                for lane in self._lanes.values():
+                    lane.open.clear()  # batches of the pass before: nobody waits for them any more
             case e.OutputArrived():
                 self._output(event)
             case e.Evaluated():
@@ -119,10 +122,17 @@ class PassCore:
             return
         if lane is None:
             return
-        if message.seq < lane.answered:
-            self.duplicates += 1
-            return
-        # First copies stand in the log without gaps: a later seq than expected says that our standing was old.
+        match judge(message.seq, lane.answered):
+            case Verdict.DUPLICATE:
+                self.duplicates += 1
+                return
+            case Verdict.AHEAD if not self._ours(lane, message):
+                self.refused += 1
+                reason = f"seq {message.seq} comes too early, the lane's next is {lane.answered}"
+                self._out.append(e.Refuse(message.lane, event.offset, reason))
+                return
+            case _:  # first copies stand in the log without gaps: if ours comes early, our standing was old
+                pass
         lane.answered = message.seq + 1
         lane.issued = max(lane.issued, lane.answered)
         self._came_out(lane, event)
@@ -143,11 +153,19 @@ class PassCore:
         batch = lane.open.pop(message.seq, None)
         if batch is None or self._pass is None:
             return  # of an earlier pass, or of the lane's owner before us
-        if message.tag != self._pass.asked.tag:
-            self._again([batch])  # another owner's batch was first in the log under this seq
+        if not self._carries(message, batch):
+            self._again([batch])  # another batch was first in the log under this seq, of another owner or an older one
             return
         self._pass.evaluating[(message.lane, message.seq)] = batch
         self._out.append(e.Evaluate(event.offset, message))
+
+    def _ours(self, lane: _Lane, message: Forward) -> bool:
+        batch = lane.open.get(message.seq)
+        return batch is not None and self._carries(message, batch)
+
+    def _carries(self, message: Forward, batch: int) -> bool:
+        current = self._pass
+        return current is not None and message.tag == current.asked.tag and message.cursor.batch == batch
 
     def _evaluated(self, event: e.Evaluated) -> None:
         current = self._pass

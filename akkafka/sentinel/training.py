@@ -6,11 +6,12 @@ member of the group finishes what another began.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Backward, Forward, Run
+from akkafka.protocol.messages import Array, Backward, Forward, Run
 from akkafka.protocol.sequence import Verdict, judge
 from akkafka.sentinel import events as e
 
@@ -43,6 +44,12 @@ class _Lane:
     answered: int
 
 
+@dataclass(slots=True, eq=False)
+class _Answer:
+    offset: int  # of the output
+    gradient: Backward | None = None  # None: its loss is being computed
+
+
 @dataclass(slots=True)
 class _Age:
     """How old a lane's oldest open batch is, in batches that came home meanwhile, from whichever lane."""
@@ -50,6 +57,7 @@ class _Age:
     issued: int = 0
     home: int = 0
     since: int = 0  # homecomings of all lanes when the oldest open batch became the oldest
+    heard: set[int] = field(default_factory=set)  # homecomings; a lane may be taken with a standing read before them
 
     @property
     def open(self) -> bool:
@@ -77,7 +85,7 @@ class TrainCore:
     _lanes: dict[int, _Lane] = field(default_factory=dict)
     _ages: dict[int, _Age] = field(default_factory=dict)
     _homecomings: int = 0
-    _evaluating: int = 0
+    _answers: dict[int, deque[_Answer]] = field(default_factory=dict)  # by lane, also of lanes lost meanwhile
     _out: list[e.Instruction] = field(default_factory=list)
 
     def on(self, event: object) -> list[e.Instruction]:
@@ -128,7 +136,7 @@ class TrainCore:
     @property
     def settled(self) -> bool:
         """Nothing of ours is open."""
-        return not self._evaluating and all(lane.home >= lane.issued for lane in self._lanes.values())
+        return not any(self._answers.values()) and all(lane.home >= lane.issued for lane in self._lanes.values())
 
     @property
     def held_up_by(self) -> int | None:
@@ -141,10 +149,13 @@ class TrainCore:
 
     def _take(self, standing: e.LaneStanding) -> None:
         course = self.settings.courses[standing.lane]
-        self._lanes[standing.lane] = _Lane(
+        lane = self._lanes[standing.lane] = _Lane(
             standing.issued, standing.cursor or course.start, standing.home, standing.answered
         )
-        self._note_age(standing.lane, standing.issued, standing.home)
+        age = self._ages.setdefault(standing.lane, _Age())
+        lane.home = age.home = _after_all(age.heard, standing.home)
+        # What others told of this lane is void: a batch may have been told as issued and never have reached the log.
+        age.issued, age.since = standing.issued, self._homecomings
 
     def _output(self, event: e.OutputArrived) -> None:
         message = event.message
@@ -160,6 +171,7 @@ class TrainCore:
                 lane.answered += 1
                 if message.seq >= lane.issued:  # another process has issued it
                     lane.issued, lane.cursor = message.seq + 1, message.after
+                    self._note_age(message.lane, lane.issued, lane.home)
                 self._answer(event)
 
     def _accept(self, event: e.OutputArrived) -> _Lane | None:
@@ -180,39 +192,45 @@ class TrainCore:
         self._out.append(e.Refuse(event.message.lane, event.offset, reason))
 
     def _answer(self, event: e.OutputArrived) -> None:
+        answers = self._answers.setdefault(event.message.lane, deque())
+        answers.append(_Answer(event.offset))
         if event.message.void:
-            self._send(event.offset, event.message, event.message.void)
-            return
-        self._evaluating += 1
-        self._out.append(e.Evaluate(event.offset, event.message))
+            self._settle(event.offset, event.message, event.message.void, None)
+        else:
+            self._out.append(e.Evaluate(event.offset, event.message))
 
     def _evaluated(self, event: e.Evaluated) -> None:
-        self._evaluating -= 1
-        self._send(event.offset, event.message, event.void, event)
+        self._settle(event.offset, event.message, event.void, event.dy)
         if not event.void:
             self._out.append(e.Report(event))
 
-    def _send(self, offset: int, message: Forward, void: str, evaluated: e.Evaluated | None = None) -> None:
-        self.statistics.answered += 1
-        self.statistics.voids += bool(void)
-        dy = evaluated.dy if evaluated is not None and not void else None
-        self._out.append(
-            e.SendGradient(
-                Backward(self.settings.run, message.lane, message.seq, message.trail, source=offset, dy=dy, void=void)
-            )
+    def _settle(self, offset: int, message: Forward, void: str, dy: Array | None) -> None:
+        """Send what is ready, in lane order: a void batch needs no loss, but it must not overtake one that does."""
+        answers = self._answers[message.lane]
+        answer = next(a for a in answers if a.offset == offset and a.gradient is None)
+        answer.gradient = Backward(
+            self.settings.run, message.lane, message.seq, message.trail, offset, None if void else dy, void
         )
+        while answers and answers[0].gradient is not None:
+            gradient = answers.popleft().gradient
+            assert gradient is not None
+            self.statistics.answered += 1
+            self.statistics.voids += bool(gradient.void)
+            self._out.append(e.SendGradient(gradient))
 
     def _home(self, event: e.HomeArrived) -> None:
         age = self._ages.setdefault(event.lane, _Age())
-        if event.seq < age.home:
-            return
-        self._homecomings += 1
-        age.home = event.seq + 1
-        age.since = self._homecomings
         own = self._lanes.get(event.lane)
-        if own is not None:
-            # First copies stand in the log without gaps: where this batch is, all earlier ones are.
-            own.home = max(own.home, event.seq + 1)
+        if event.seq < (age.home if own is None else own.home):
+            return
+        _hear(age.heard, event.seq)
+        if own is None:
+            home = event.seq + 1
+        else:  # what comes too early brings nobody home
+            home = own.home = _after_all(age.heard, own.home)
+        if home > age.home:
+            self._homecomings += 1
+            age.home, age.since = home, self._homecomings
 
     def _told(self, event: e.LaneTold) -> None:
         if event.lane not in self._lanes:
@@ -248,3 +266,20 @@ class TrainCore:
         lane.issued += 1
         self.statistics.issued += 1
         self._note_age(number, lane.issued, lane.home)
+
+
+_HEARD = 1024  # homecomings of a lane that are remembered: far more than happen while a standing is read
+
+
+def _hear(heard: set[int], seq: int) -> None:
+    heard.add(seq)
+    if len(heard) > 2 * _HEARD:
+        heard.difference_update(sorted(heard)[:_HEARD])
+
+
+def _after_all(heard: set[int], home: int) -> int:
+    """Next seq to come home: `home`, or behind those that were heard in a row from there; forgets what is over."""
+    while home in heard:
+        home += 1
+    heard.difference_update([seq for seq in heard if seq < home])
+    return home

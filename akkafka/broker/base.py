@@ -1,8 +1,9 @@
-"""The broker's face: the few things gates and sentinels need from a log, so that Kafka and memory can stand in for each other.
+"""The broker's face: the few things that gates and sentinels need from a log, so that memory can stand in for Kafka.
 
-Discipline that the protocol leans on (design, section 3): *a producer appends the message after s only if it knows that s is
-in the log*. Hence `Producer` keeps the order of `send` within a partition and breaks as a whole: after the first failure every
-later send fails too, and whoever owns it reads the log's end, makes a new producer and sends again, in lane order.
+Discipline that the protocol leans on (design, section 3): *a producer appends the message after s only if it knows that
+s is in the log*. Hence `Producer` keeps the order of `send` within a partition and breaks as a whole: after the first
+failure every later send fails too, and whoever owns it reads the log's end, makes a new producer and sends again, in lane
+order.
 """
 
 from __future__ import annotations
@@ -119,10 +120,10 @@ class Reader(Protocol):
         """Go on with these partitions where they were."""
 
     async def poll(self, *, timeout: float, max_records: int = 500) -> Sequence[Record]:
-        """Records in order of offset within a partition; as soon as any is there, at the latest after `timeout` seconds (then empty).
+        """Records, in order of offset within a partition, as soon as any is there; empty after `timeout` seconds.
 
-        Raises OffsetGoneError; BrokerUnavailableError if the broker has been away for longer than the connection's patience
-        (the reader stays usable: call again).
+        Raises OffsetGoneError; BrokerUnavailableError if the broker has been away for longer than the connection's
+        patience (the reader stays usable: call again).
         """
 
     def position(self, where: TopicPartition) -> int:
@@ -136,7 +137,8 @@ class Membership(Protocol):
     """One member of a consumer group that only shares out lanes; it reads no data and commits nothing."""
 
     async def changed(self) -> frozenset[int]:
-        """Wait for the next change of this member's lanes and return them all (maybe none)."""
+        """Wait for the next change of this member's lanes and return them all (maybe none); the first call returns the
+        first lanes. Lanes are kept through a rebalance that does not move them."""
 
     @property
     def lanes(self) -> frozenset[int]:
@@ -148,6 +150,10 @@ class Membership(Protocol):
 
 class Broker(Protocol):
     """A connection to a log. All awaits are bounded; all errors are akkafka's own."""
+
+    @property
+    def away(self) -> bool:
+        """The last request was not answered: whatever else is waited for, the broker is."""
 
     async def cluster(self) -> Cluster:
         """Reach the cluster, or raise BrokerUnavailableError with what was tried."""
@@ -171,10 +177,10 @@ class Broker(Protocol):
         """A new idempotent producer; `name` is for logs."""
 
     async def reader(self, name: str, *, max_wait_ms: int = 100) -> Reader:
-        """A new reader with nothing assigned; `max_wait_ms` bounds the broker's long poll (and so the latency of `assign`)."""
+        """A new reader with nothing assigned; `max_wait_ms` bounds the broker's long poll, and so `assign`'s latency."""
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> Membership:
-        """Join `group`; the members share out just `lanes` of `topic` evenly (a range assignor that sees only these)."""
+        """Join `group`; its members share out just the lanes of `topic` that each of them can do, evenly."""
 
     async def close(self) -> None:
         """Close everything made from this connection."""

@@ -42,6 +42,11 @@ class KafkaBroker:
         self._opened = False
         self._made: set[KafkaProducer | KafkaReader | KafkaMembership] = set()
 
+    @property
+    def away(self) -> bool:
+        """See base.Broker."""
+        return self._presence.away
+
     # -- the cluster
 
     async def cluster(self) -> Cluster:

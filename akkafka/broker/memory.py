@@ -281,6 +281,11 @@ class MemoryBroker:
         self.faults = faults if faults is not None else Faults()
         self._made: list[MemoryProducer | MemoryReader | MemoryMembership] = []
 
+    @property
+    def away(self) -> bool:
+        """See base.Broker."""
+        return self.faults.away
+
     async def cluster(self) -> Cluster:
         """See base.Broker."""
         self._reach()

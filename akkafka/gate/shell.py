@@ -307,8 +307,7 @@ class Gate:
         while True:
             try:
                 records = await reader.poll(timeout=1.0)
-            except BrokerUnavailableError as error:
-                self._waiting_for = f"the broker ({error})"
+            except BrokerUnavailableError:
                 continue
             for record in records:
                 self._take(direction, record)
@@ -365,7 +364,7 @@ class Gate:
         self._told_waiting = True
         before = "a sentinel" if self.gate == 0 else f"gate {self.gate - 1}"
         waiting_for = self._waiting_for or f"batches from {before}"
-        if self._outlet.mending:
+        if self._broker.away or self._outlet.mending:
             waiting_for = "the broker"
         self._waiting_for = waiting_for
         say(f"{self.title}: waiting for {waiting_for} (nothing has come for {silent:.0f} s)")

@@ -112,8 +112,7 @@ class Rim:
         while True:
             try:
                 records = await reader.poll(timeout=1.0)
-            except BrokerUnavailableError as error:
-                self.waiting_for = f"the broker ({error})"
+            except BrokerUnavailableError:
                 continue
             for record in records:
                 self._hand(record, take)
@@ -180,7 +179,7 @@ class Rim:
         if silent < WAIT_TOLD_S or self._told:
             return
         self._told = True
-        if self.outlet.mending:
+        if self.broker.away or self.outlet.mending:
             waiting_for = "the broker"
         self.waiting_for = waiting_for
         say(f"waiting for {waiting_for} (nothing has come for {silent:.0f} s)")

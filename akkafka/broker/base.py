@@ -2,7 +2,7 @@
 
 Discipline that the protocol leans on (design, section 3): *a producer appends the message after s only if it knows that
 s is in the log*. Hence `Producer` keeps the order of `send` within a partition and breaks as a whole: after the first
-failure every later send fails too, and whoever owns it reads the log's end, makes a new producer and sends again, in lane
+failure every later send fails too, and whoever owns it reads the log's end, makes a new producer, sends again in lane
 order.
 """
 
@@ -177,7 +177,7 @@ class Broker(Protocol):
         """A new idempotent producer; `name` is for logs."""
 
     async def reader(self, name: str, *, max_wait_ms: int = 100) -> Reader:
-        """A new reader with nothing assigned; `max_wait_ms` bounds the broker's long poll, and so `assign`'s latency."""
+        """A new reader with nothing assigned; `max_wait_ms` bounds the long poll, and so the latency of `assign`."""
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> Membership:
         """Join `group`; its members share out just the lanes of `topic` that each of them can do, evenly."""

@@ -176,8 +176,11 @@ class Broker(Protocol):
     async def producer(self, name: str) -> Producer:
         """A new idempotent producer; `name` is for logs."""
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100) -> Reader:
-        """A new reader with nothing assigned; `max_wait_ms` bounds the long poll, and so the latency of `assign`."""
+    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> Reader:
+        """A new reader with nothing assigned; `max_wait_ms` bounds the long poll, and so the latency of `assign`.
+
+        The broker answers once it has `min_bytes`: more than 1 saves requests where nobody is in a hurry.
+        """
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> Membership:
         """Join `group`; its members share out just the lanes of `topic` that each of them can do, evenly."""

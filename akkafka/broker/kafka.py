@@ -110,9 +110,9 @@ class KafkaBroker:
         made = KafkaProducer(self._new_link(name), name, self._made.discard)
         return await self._kept(made)
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100) -> KafkaReader:
+    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> KafkaReader:
         """See base.Broker."""
-        made = KafkaReader(self._new_link(name), name, max_wait_ms, self._made.discard)
+        made = KafkaReader(self._new_link(name), name, max_wait_ms, min_bytes, self._made.discard)
         return await self._kept(made)
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> KafkaMembership:

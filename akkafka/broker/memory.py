@@ -326,7 +326,7 @@ class MemoryBroker:
         self._made.append(made)
         return made
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100) -> MemoryReader:
+    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> MemoryReader:
         """See base.Broker; there is no long poll to bound."""
         self._reach()
         made = MemoryReader(name, self.log, self.faults)

@@ -53,11 +53,13 @@ class Part:
 class KafkaReader:
     """base.Reader on a link of its own; one long poll per broker is in flight."""
 
-    def __init__(self, link: Link, name: str, max_wait_ms: int, forget: Callable[[KafkaReader], None]) -> None:
+    def __init__(
+        self, link: Link, name: str, max_wait_ms: int, min_bytes: int, forget: Callable[[KafkaReader], None]
+    ) -> None:
         self.name = name
         self._link = link
         self._forget = forget
-        self._max_wait_ms = max_wait_ms
+        self._max_wait_ms, self._min_bytes = max_wait_ms, min_bytes
         self._parts: dict[TopicPartition, Part] = {}
         self._fetches: dict[int, asyncio.Task[None]] = {}  # by node; -1: looking for leaders
         self._woken = asyncio.Event()
@@ -253,7 +255,7 @@ class KafkaReader:
         for part in parts:  # in the order of the last service, so that no partition starves behind a large one
             limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
             topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
-        request = FetchRequest(self._max_wait_ms, 1, FETCH_BYTES, 0, list(topics.items()))
+        request = FetchRequest(self._max_wait_ms, self._min_bytes, FETCH_BYTES, 0, list(topics.items()))
         wait = self._max_wait_ms / 1000 + self._link.settings.request_timeout_s
         answer = await self._link.request(node, request, timeout=wait)
         asked = {part.where: (part, part.fetch_at) for part in parts}

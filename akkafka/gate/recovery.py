@@ -154,6 +154,31 @@ def begin(
         yield initial, {}
 
 
+def oldest_needed(
+    snapshots: Sequence[Snapshot], lanes: Sequence[Sequence[OutputFact]], entries: Mapping[int, JournalRecord]
+) -> Snapshot | None:
+    """The snapshot before which snapshots and journal may go; None: everything is still needed.
+
+    `snapshots`: whole ones, newest first; `lanes`: first copies of each lane of the gate's outputs, back to the open
+    batches; `entries`: journal records by offset. Never the newest snapshot, and only one that suffices: the weights of
+    every batch that is open since, and of every later record, are in it or behind it. Own copies are no guide to that:
+    where two processes have forwarded a batch, the first copy's version is the one that will be asked for.
+    Assumes that no process still forwards with weights older than this snapshot: it would have slept through two.
+    """
+    for snapshot in snapshots[1:]:
+        state = snapshot.state
+        named = {
+            fact.hop.version
+            for lane, facts in enumerate(lanes)
+            for fact in facts
+            if fact.training and fact.seq >= state.applied[lane]
+        }
+        named.update(r.hop.version for offset, r in entries.items() if offset >= state.next_offset and not r.void)
+        if all(version >= state.version or version in snapshot.older for version in named):
+            return snapshot
+    return None
+
+
 def check_outputs(gate: int, state: GateState, facts: Iterable[OutputFact]) -> None:
     """Raise LogLostError if batches left the gate with weights that the journal does not hold (output commit)."""
     newest = max((fact.hop.version for fact in facts), default=0)

@@ -84,8 +84,8 @@ class Gate:
             [place.start for place in places],
         )
         self._readers: dict[Direction, Reader] = {
-            "forward": await self._broker.reader(f"{self.process}-forward"),
-            "backward": await self._broker.reader(f"{self.process}-backward"),
+            "forward": await self._broker.reader(f"{self.process}-forward", max_wait_ms=500),
+            "backward": await self._broker.reader(f"{self.process}-backward", max_wait_ms=500),
         }
         self._fetcher = await self._broker.reader(f"{self.process}-fetch", max_wait_ms=10)
         self._fetching = asyncio.Lock()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
 from akkafka.broker.network import Network
-from akkafka.broker.reading import last_records
+from akkafka.broker.reading import last_records, reading
 from akkafka.broker.side import SideChannel
 from akkafka.errors import ProtocolError
 from akkafka.protocol import wire
@@ -33,8 +33,10 @@ class Watch:
 
     async def open(self) -> None:
         """Look at the newest beats, then follow."""
-        reader = self._reader = await self._broker.reader(f"{self._process}-watch")
-        tail = (await last_records(self._broker, reader, [self._where], TAIL))[self._where]
+        # beats may come a quarter of a second late, and most figures are not for us: spare the broker the answers
+        reader = self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
+        async with reading(self._broker, f"{self._process}-beats") as quick:
+            tail = (await last_records(self._broker, quick, [self._where], TAIL))[self._where]
         for record in tail:
             if time.time() * 1000 - record.timestamp_ms < OLD_S * 1000:
                 self._hear(record.value)

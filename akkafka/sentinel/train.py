@@ -72,7 +72,7 @@ class TrainSentinel:
         self._evaluator = Evaluator(loss_named(definition.loss), largest, self._do)
         await self._rim.open()
         self._homes = await self._broker.reader(f"{self._process}-homes")
-        self._metrics = await self._broker.reader(f"{self._process}-metrics")
+        self._metrics = await self._broker.reader(f"{self._process}-metrics", max_wait_ms=500, min_bytes=1 << 20)
         try:
             await self._work(leave)
         finally:

@@ -57,7 +57,7 @@ class _Age:
     issued: int = 0
     home: int = 0
     since: int = 0  # homecomings of all lanes when the oldest open batch became the oldest
-    heard: set[int] = field(default_factory=set)  # homecomings; a lane may be taken with a standing read before them
+    heard: set[int] = field(default_factory=set)  # while it was another's: its standing may be read before them
 
     @property
     def open(self) -> bool:
@@ -221,16 +221,16 @@ class TrainCore:
     def _home(self, event: e.HomeArrived) -> None:
         age = self._ages.setdefault(event.lane, _Age())
         own = self._lanes.get(event.lane)
-        if event.seq < (age.home if own is None else own.home):
+        if own is not None:
+            if judge(event.seq, own.home) is not Verdict.NEXT:
+                return  # a duplicate; or forged, and then it brings nobody home
+            own.home += 1
+        elif event.seq < age.home:
             return
-        _hear(age.heard, event.seq)
-        if own is None:
-            home = event.seq + 1
-        else:  # what comes too early brings nobody home
-            home = own.home = _after_all(age.heard, own.home)
-        if home > age.home:
-            self._homecomings += 1
-            age.home, age.since = home, self._homecomings
+        else:
+            _hear(age.heard, event.seq)
+        self._homecomings += 1
+        age.home, age.since = event.seq + 1, self._homecomings
 
     def _told(self, event: e.LaneTold) -> None:
         if event.lane not in self._lanes:

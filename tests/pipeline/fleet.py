@@ -151,9 +151,9 @@ class JitterBroker:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100) -> Reader:
+    async def reader(self, name: str, **settings: int) -> Reader:
         """A reader that dawdles."""
-        reader = await self._broker.reader(name, max_wait_ms=max_wait_ms)
+        reader = await self._broker.reader(name, **settings)
         return cast("Reader", _JitterReader(reader, random.Random(self._random.random())))
 
 

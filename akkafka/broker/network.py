@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import akkafka
-from akkafka.broker.base import Broker, BrokerUnavailableError, TopicPartition, TopicSpec
+from akkafka.broker.base import Broker, BrokerUnavailableError, DeliveryError, TopicPartition, TopicSpec
 from akkafka.broker.reading import read_to_end, reading
 from akkafka.errors import ConfigError, NetworkError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.definition import NAME, Definition, parse_definition
 from akkafka.protocol.messages import Defined, LaneClaim, Mode, Run
+from akkafka.protocol.sources import PackageError
 from akkafka.protocol.topics import Topics, network_of
 
 Say = Callable[[str], None]
@@ -85,6 +86,8 @@ async def load(broker: Broker, name: str) -> Network | None:
 def _network(name: str, message: Defined) -> Network:
     try:
         definition = parse_definition(message.definition)
+    except PackageError as error:
+        raise NetworkError(f"network {name!r}: {error}", hint=error.hint) from error
     except ConfigError as error:
         raise NetworkError(
             f"network {name!r} was defined by akkafka {message.akkafka}, this is {akkafka.__version__}: {error}",
@@ -201,24 +204,39 @@ async def claim_lane(broker: Broker, network: Network, mode: Mode, source: str, 
             f"network {network.name!r} has the fixed schedule: its training lanes are those of the definition",
             hint="Give all training data in the definition, or use schedule.kind = 'arrival'.",
         )
+    network = await reload(broker, network)  # claims and resets since it was read
+    for lane in network.definition.plan.spare:
+        if lane not in network.claims:
+            network = await _claimed(broker, network, LaneClaim(network.run, lane, mode, source, claimant))
+        held = network.claims[lane]
+        if held.mode is mode and held.source == source:
+            return network
+    raise _no_lane(network)
+
+
+async def _claimed(broker: Broker, network: Network, claim: LaneClaim) -> Network:
+    """The network after the claim was sent; whose the lane is, the log decides."""
     producer = await broker.producer("claim")
-    where = TopicPartition(network.topics.definition, 0)
     try:
-        for lane in network.definition.plan.spare:
-            held = network.claims.get(lane)
-            if held is None:
-                claim = LaneClaim(network.run, lane, mode, source, claimant)
-                await producer.send(where, wire.encode(claim))
-                network = await reload(broker, network)
-                held = network.claims[lane]
-            if held.mode is mode and held.source == source:
-                return network
+        await producer.send(TopicPartition(network.topics.definition, 0), wire.encode(claim))
+    except DeliveryError:  # the network may be gone, or only the acknowledgement
+        network = await reload(broker, network)
+        if claim.lane not in network.claims:
+            raise
+        return network
     finally:
         await producer.close()
-    raise NetworkError(
-        f"network {network.name!r} has no spare lane left for data of your own "
-        f"({len(network.definition.plan.spare)} lanes, all claimed)",
-        hint="Define it with more of them: [lanes] spare = N.",
+    return await reload(broker, network)
+
+
+def _no_lane(network: Network) -> NetworkError:
+    if not network.definition.plan.spare:
+        why = "none was defined"
+    else:
+        why = "; ".join(f"lane {lane}: {claim.source[:80]!r}" for lane, claim in sorted(network.claims.items()))
+    return NetworkError(
+        f"network {network.name!r} has no spare lane left for data of your own ({why})",
+        hint="Define it with more of them: [lanes] spare = N. A lane stays with its data until the network is reset.",
     )
 
 

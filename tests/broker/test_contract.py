@@ -62,7 +62,11 @@ def world(request: pytest.FixtureRequest, run: Run, unique: Callable[[], str]) -
         log = MemoryLog()
         made = World(run, unique, lambda: MemoryBroker(log))
     else:
-        connection = Connection(bootstrap_servers=request.getfixturevalue("kafka_bootstrap"), patience_s=1.0)
+        connection = Connection(
+            bootstrap_servers=request.getfixturevalue("kafka_bootstrap"),
+            patience_s=1.0,
+            session_timeout_s=2 * LIMIT,  # whose lanes move has left by itself
+        )
         made = World(run, unique, lambda: KafkaBroker(connection))
     yield made
     run(made.close())
@@ -423,6 +427,24 @@ def test_a_paused_partition_gives_nothing_and_goes_on_where_it_was(world: World)
         assert reader.position(held) == 1
         reader.resume([held, TopicPartition("not-assigned", 0)])
         assert values(first + await take(reader, 2)) == [b"0", b"1", b"2"]
+
+    world.run(scene())
+
+
+def test_what_lies_in_a_paused_partition_does_not_hold_back_the_others(world: World) -> None:
+    async def scene() -> None:
+        broker = world.broker()
+        name = await world.topic(broker, partitions=2, settings={"max.message.bytes": str(8 * 1024 * 1024)})
+        held, free = TopicPartition(name, 0), TopicPartition(name, 1)
+        producer, reader = await broker.producer("p"), await broker.reader("r")
+        await append(producer, held, [bytes(4_000_000)] * 12)
+        reader.assign({held: 0, free: 0})
+        await take(reader, 1, max_records=1)
+        reader.pause([held])
+        await append(producer, free, [b"%d" % n for n in range(3)])
+        assert values(await take(reader, 3)) == [b"0", b"1", b"2"]
+        reader.resume([held])
+        assert [record.offset for record in await take(reader, 11)] == list(range(1, 12))
 
     world.run(scene())
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from akkafka.broker.base import BrokerUnavailableError, DeliveryError, Reader, Record, TopicPartition, TopicSpec
 from akkafka.broker.connection import Connection
@@ -312,8 +313,6 @@ def test_the_lanes_of_a_killed_process_go_to_the_others_when_its_session_ends(
 def test_a_group_that_another_kind_of_consumer_uses_is_refused_by_name(
     run: Run, kafka_bootstrap: str, unique: Callable[[], str]
 ) -> None:
-    from aiokafka import AIOKafkaConsumer
-
     name = unique()
 
     async def scene() -> None:
@@ -327,6 +326,33 @@ def test_a_group_that_another_kind_of_consumer_uses_is_refused_by_name(
                     await member.changed()
             finally:
                 await stranger.stop()
+
+    run(scene())
+
+
+@pytest.mark.kafka
+def test_the_position_passes_over_offsets_that_hold_no_record(
+    run: Run, kafka_bootstrap: str, unique: Callable[[], str]
+) -> None:
+    where = TopicPartition(unique(), 0)
+
+    async def scene() -> None:
+        async with connected(kafka_bootstrap) as broker:
+            await broker.create([TopicSpec(where.topic, 1)])
+            stranger = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=where.topic)
+            await stranger.start()
+            try:
+                async with stranger.transaction():
+                    await stranger.send(where.topic, b"x", partition=0)
+            finally:
+                await stranger.stop()
+            reader = await broker.reader("r")
+            reader.assign({where: 0})
+            assert [record.value for record in await take(reader, 1)] == [b"x"]
+            async with asyncio.timeout(LIMIT):
+                while reader.position(where) != 2:  # the second offset holds the transaction's end
+                    assert not await reader.poll(timeout=0.1)
+            assert (await broker.bounds([where]))[where] == (0, 2)
 
     run(scene())
 

@@ -121,6 +121,18 @@ def test_a_batch_ends_before_it_grows_beyond_its_bound(run: Run) -> None:
     run(scene())
 
 
+def test_a_batch_that_was_too_large_is_split_before_what_was_sent_later(run: Run) -> None:
+    async def scene() -> None:
+        async with producing(10) as (producer, server):
+            sent = [producer.send(LANE_0, b"0"), producer.send(LANE_0, b"1")]
+            await asyncio.sleep(0)  # both are in flight, in one batch
+            sent.append(producer.send(LANE_0, b"2"))
+            assert await asyncio.gather(*sent) == [0, 1, 2]
+            assert server.logs[0] == [1, 1, 1]
+
+    run(scene())
+
+
 def test_records_beyond_the_topics_limit_fail_alone_and_use_up_no_sequence(run: Run) -> None:
     async def scene() -> None:
         async with producing(10, "ack", 10) as (producer, server):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
 
-from akkafka.broker.embedded.diagnosis import tail
+from akkafka.broker.embedded.diagnosis import disk_is_full, tail
 from akkafka.broker.embedded.launch import launch, prepare, unwritable
 from akkafka.broker.embedded.place import Place, guarded, is_held, live_leases, read_json, try_lock
 from akkafka.broker.embedded.provisioning import Provision, provision
-from akkafka.broker.embedded.settings import MIB, BrokerSettings
+from akkafka.broker.embedded.settings import BrokerSettings
 from akkafka.errors import BrokerError
 
 POLL_S = 0.02
@@ -157,17 +156,11 @@ class _Acquisition:
             if report.get("phase") == "failed" or (alive and report.get("phase") == "ready"):
                 return report
             if not alive:
-                return report | self._death_without_a_word()
+                return report | {"phase": "failed"} | _silent_death(self.place)
             if report.get("phase") == "restarting":
                 self._tell_once(f"waiting for Kafka to be back ({report.get('problem')})")
             self._check_patience()
             time.sleep(POLL_S)
-
-    def _death_without_a_word(self) -> dict[str, Any]:
-        """The supervisor is gone and could not say why: killed, or no room left even for its report."""
-        if shutil.disk_usage(self.place.root).free < MIB:
-            return {"phase": "failed", "kind": "disk", "problem": "the disk is full"}
-        return {"phase": "failed", "problem": "its supervisor was killed while Kafka was starting"}
 
     def _fits(self, report: dict[str, Any]) -> str:
         bootstrap = str(report["bootstrap"])
@@ -219,7 +212,7 @@ def status(state_dir: Path) -> BrokerStatus:
     report = read_json(place.state)
     phase = str(report.get("phase", "none"))
     if not alive and phase not in ("none", "stopped", "failed"):
-        report |= {"problem": report.get("problem") or "its supervisor was killed"}
+        report |= _silent_death(place)
         phase = "stopped"
     return BrokerStatus(
         running=alive and phase not in ("stopping", "stopped", "failed"),
@@ -237,6 +230,13 @@ def status(state_dir: Path) -> BrokerStatus:
         problem=report.get("problem"),
         state_dir=place.root,
     )
+
+
+def _silent_death(place: Place) -> dict[str, str]:
+    """Why a supervisor is gone that did not say why: killed, or no room left even for its report."""
+    if disk_is_full(place):
+        return {"kind": "disk", "problem": "the disk is full"}
+    return {"kind": "unknown", "problem": "its supervisor was killed"}
 
 
 def _bytes_under(directory: Path) -> int:

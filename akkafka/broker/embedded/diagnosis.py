@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from akkafka.broker.embedded.place import Place
 
 TAIL_BYTES = 16 * 1024
 SHOWN_LINES = 6
+FULL_BYTES = 1024 * 1024
 
 Kind = Literal["port", "disk", "memory", "data", "java", "unknown"]
 
@@ -53,8 +55,16 @@ def diagnose(place: Place, exit_code: int, log_start: int = 0) -> Diagnosis:
     for sign, kind, meaning in _SIGNS:
         if sign in text:
             return Diagnosis(kind, f"{meaning} ({ending})")
+    if disk_is_full(place):  # then the log could not be written either
+        return Diagnosis("disk", f"the disk is full ({ending})")
     shown = [line for line in lines if not line.lstrip().startswith("at ")][-SHOWN_LINES:]
     return Diagnosis("unknown", f"{ending}; last lines of its log:\n  " + "\n  ".join(shown or ["(nothing)"]))
+
+
+def disk_is_full(place: Place) -> bool:
+    """True if less than 1 MiB is left for the state directory."""
+    free = os.statvfs(place.root)
+    return free.f_bavail * free.f_frsize < FULL_BYTES
 
 
 def size_of(path: Path) -> int:

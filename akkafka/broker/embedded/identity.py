@@ -1,8 +1,9 @@
 """Kafka's identity file (meta.properties): formats a data directory by it, and mends it when it was cut short.
 
-`kafka-storage format` would do the same by starting a JVM for it, a second or more at each first start. With static
-voters and default features the only file a single node needs from it is this one, four lines of text, version 1 of
-the format since 3.7. A copy beside the data directory makes a lost or torn file no reason to lose the data.
+`kafka-storage format` starts a JVM to write it, a second or more at each first start. With static voters it is the
+only file that a single node needs: Kafka then takes its newest metadata version by itself, and leaves the optional
+features that the tool would switch on (group.version, transaction.version) at 0; akkafka uses none of them. A copy
+beside the data directory makes a lost or torn file no reason to lose the data.
 """
 
 from __future__ import annotations

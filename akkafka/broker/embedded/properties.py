@@ -7,6 +7,7 @@ from pathlib import Path
 from akkafka.broker.embedded.settings import MIB, BrokerSettings
 
 HOST = "127.0.0.1"  # this machine only: the broker has no passwords, so no other machine may reach it
+NETWORK_THREADS, IO_THREADS = 2, 4
 ENVELOPE_BYTES = MIB  # room for envelope, headers and record batch around the largest message
 
 
@@ -67,7 +68,8 @@ def _sizes(largest: int) -> dict[str, str]:
     return {
         "message.max.bytes": str(largest),
         "replica.fetch.max.bytes": str(largest),  # unused by one node; kept equal, so that a second could follow
-        "socket.request.max.bytes": str(largest + 16 * MIB),  # a produce request holds batches of several partitions
+        # A client puts the batches of all partitions into one request; more than two large ones do not fit the heap.
+        "socket.request.max.bytes": str(2 * largest),
         "log.segment.bytes": str(largest + 8 * MIB),  # a batch must fit into one segment; deletion works by segments
     }
 
@@ -95,8 +97,8 @@ def _disk() -> dict[str, str]:
 def _smallness() -> dict[str, str]:
     """Threads and buffers for a machine of 2 cores that mostly computes something else."""
     return {
-        "num.network.threads": "2",
-        "num.io.threads": "4",
+        "num.network.threads": str(NETWORK_THREADS),
+        "num.io.threads": str(IO_THREADS),
         "background.threads": "2",
         "num.recovery.threads.per.data.dir": "2",
         "log.cleaner.threads": "1",

@@ -17,7 +17,7 @@ class BrokerSettings:
 
     state_dir: Path  # data, logs, leases; one broker at a time lives in it
     port: int | None = None  # None: a free one, remembered in the state dir; a number: this one or refuse
-    heap_mb: int = 256  # -Xmx of the JVM; the broker's RSS comes to about twice that
+    heap_mb: int = 320  # -Xmx of the JVM: a ceiling for messages of 64 MiB; with 200 KB ones the RSS stays at 180 MB
     max_message_bytes: int = 64 * MIB  # largest message; room for envelope and record header is added to it
     linger_s: float = 2.0  # how long the broker stays after the last lease has gone
     start_timeout_s: float = 90.0  # how long `acquire` waits for a broker that is starting
@@ -25,14 +25,15 @@ class BrokerSettings:
 
     def __post_init__(self) -> None:
         _check(self.port is None or 1024 <= self.port <= 65535, "port", self.port, "from 1024 to 65535")
-        _check(self.heap_mb >= 128, "heap_mb", self.heap_mb, "at least 128 (MiB); Kafka does not start with less")
+        _check(self.heap_mb >= 128, "heap_mb", self.heap_mb, "at least 128 (MiB)")
         _check(MIB <= self.max_message_bytes <= 512 * MIB, "max_message_bytes", self.max_message_bytes, "1 to 512 MiB")
-        # A message is held whole on the heap while it is validated, and once more while the log cleaner copies it.
+        # Whole on the heap at the same time: two requests, the log cleaner's two buffers, what is not yet collected.
+        # Found by trying: 64 MiB in a compacted topic end a heap of 256 MB, not one of 320 MB.
         _check(
-            self.max_message_bytes * 3 <= self.heap_mb * MIB,
+            self.max_message_bytes * 5 <= self.heap_mb * MIB,
             "max_message_bytes",
             self.max_message_bytes,
-            f"at most a third of the heap (heap_mb = {self.heap_mb})",
+            f"at most a fifth of the heap (heap_mb = {self.heap_mb})",
         )
         for name in ("linger_s", "start_timeout_s", "stop_timeout_s"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more seconds")

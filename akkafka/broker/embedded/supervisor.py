@@ -184,7 +184,6 @@ def main(state_dir: str, lock_fd: str) -> int:
     """Supervise the broker of `state_dir`; `lock_fd`: the open, locked supervisor.lock, ours until we end."""
     if os.fork():  # whoever started us goes on; from here on we are nobody's child, and nobody has to wait for us
         os._exit(0)
-    os.set_inheritable(int(lock_fd), False)  # the JVM must not hold it: the lock says that the *supervisor* lives
     place = Place(Path(state_dir))
     orders = read_json(place.launch)
     supervisor = Supervisor(place, orders, report=dict(orders["facts"]))

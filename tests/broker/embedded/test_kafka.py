@@ -109,6 +109,8 @@ def test_the_first_lease_starts_a_kafka_the_second_joins_it_and_the_last_release
     seen = status(settings.state_dir)
     assert (seen.running, seen.phase, seen.leases) == (True, "ready", (os.getpid(), os.getpid()))
     jvm = jvm_of(settings)
+    assert seen.pid is not None
+    assert os.getsid(seen.pid) != os.getsid(0)  # Ctrl-C in this terminal is not meant for it
     first.release()
     assert answers(second.bootstrap)
     second.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,23 @@ def info(name: str, *, data_dir: Path | None = None) -> DatasetInfo:
     return DATASETS.setdefault(name, _from_package(installed[name]))
 
 
+def origin(name: str) -> str | None:
+    """The module that a data set comes from, or None if there is none of that name here; nothing is imported."""
+    if name in BUILT_IN or name.startswith(NPZ_PREFIX):
+        return __name__
+    offered = [point.module for point in entry_points(group=ENTRY_POINT_GROUP, name=name)]
+    if offered:  # whether or not it has been loaded yet
+        return offered[0]
+    return made_in(DATASETS[name].loader) if name in DATASETS else None
+
+
+def made_in(thing: Any) -> str:
+    """The module that a class or callable was written in; a `partial` comes from where its function does."""
+    while isinstance(thing, partial):
+        thing = thing.func
+    return str(getattr(thing, "__module__", ""))
+
+
 def _from_package(point: EntryPoint) -> DatasetInfo:
     """A name from a definition can import what the user has installed under this group, and nothing else."""
     try:
@@ -95,5 +113,5 @@ def _unknown(name: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
     known_names = ", ".join(sorted(known))
-    own = f"a numpy file is named {NPZ_PREFIX}<path>"
+    own = f"a numpy file is named {NPZ_PREFIX}<path>; one of a package of your own needs --allow or an entry point"
     return ConfigError(f"[data] there is no data set {name!r}; known are {known_names}", hint=f"{hint} {own}".strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from akkafka.errors import ConfigError
 
@@ -17,12 +17,27 @@ def allow_packages(names: Iterable[str]) -> None:
     Raises ConfigError for a package that is not there or fails.
     """
     for point in entry_points(group=GROUP):
-        point.load()
+        _load_installed(point)
     for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            raise ConfigError(
-                f"--allow {name}: cannot be imported ({type(error).__name__}: {error})",
-                hint="Give the import name of a package that is installed here or lies on PYTHONPATH.",
-            ) from error
+        _import_named(name)
+
+
+def _load_installed(point: EntryPoint) -> None:
+    try:
+        point.load()
+    except Exception as error:
+        raise ConfigError(
+            f"the installed package {point.module.split('.')[0]}, which offers layers as entry point {point.name!r}, "
+            f"cannot be imported ({type(error).__name__}: {error})",
+            hint="Mend or uninstall it: its layers may be some that a network needs.",
+        ) from error
+
+
+def _import_named(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise ConfigError(
+            f"--allow {name}: cannot be imported ({type(error).__name__}: {error})",
+            hint="Give the import name of a package that is installed here or lies on PYTHONPATH.",
+        ) from error

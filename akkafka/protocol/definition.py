@@ -33,6 +33,14 @@ from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
 from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
 from akkafka.protocol.faults import faults_of, listed, told
 from akkafka.protocol.messages import MAX_GATES, Mode, Run
+from akkafka.protocol.packages import (
+    MAX_PACKAGES,
+    PackageSpec,
+    check_here,
+    check_named,
+    packages_in_use,
+    read_packages,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 MAX_LANES = 1024  # partitions of every edge topic
@@ -126,16 +134,28 @@ class Definition(_Frozen):
     lanes: LaneSpec = Field(default_factory=LaneSpec, description="Lanes by role.")
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="When gates do what.")
     snapshots: SnapshotSpec = Field(default_factory=SnapshotSpec, description="When gates save their state.")
+    packages: tuple[PackageSpec, ...] = Field(
+        (), max_length=MAX_PACKAGES, strict=False, description="Where own layers and data come from; filled in."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"network name {self.name!r}: takes {NAME.pattern}")
         lookup("loss", self.loss, LOSSES)
+        self._settle_packages()
         self._check_gate_names()
         self._check_lanes()
         self._check_output()  # builds the layers, so shapes of neighbours are checked before anything starts
         return self
+
+    def _settle_packages(self) -> None:
+        """Name the packages in use, or check those that were named by who defined the network."""
+        if "packages" in self.model_fields_set:
+            check_here(self.packages)
+            check_named(self.packages, self.gates, self.loss)
+        else:
+            object.__setattr__(self, "packages", packages_in_use(self.gates, self.loss, self.data.name))
 
     def _check_gate_names(self) -> None:
         names = [gate.name for gate in self.gates]
@@ -198,14 +218,16 @@ class Definition(_Frozen):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, checked like a new one; pydantic's own would keep the old one's hash and layers."""
-        return type(self).model_validate(
-            {**{name: getattr(self, name) for name in type(self).model_fields}, **(update or {})}
-        )
+        kept = set(type(self).model_fields)
+        if {"gates", "loss", "data"} & (update or {}).keys():
+            kept.discard("packages")  # named anew
+        return type(self).model_validate({**{name: getattr(self, name) for name in kept}, **(update or {})})
 
     @cached_property
     def canonical(self) -> str:
-        """JSON with sorted keys: what is hashed and published."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        """JSON with sorted keys: what is hashed and published. Without packages of one's own it names none."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude=None if self.packages else {"packages"})
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @property
     def classes(self) -> int | None:
@@ -247,9 +269,16 @@ class Definition(_Frozen):
 
 
 def parse_definition(canonical: str) -> Definition:
-    """The definition in `canonical` JSON; raises ConfigError, whatever the text."""
+    """The definition in `canonical` JSON; raises ConfigError, whatever the text.
+
+    PackageError, which is one, if it was defined with other sources of own layers and data than are here.
+    """
     try:
-        return Definition.model_validate(json.loads(canonical))
+        fields = json.loads(canonical)
+        if isinstance(fields, dict):
+            fields.setdefault("packages", [])  # what is on the wire names its packages, even if that is none
+            check_here(read_packages(fields["packages"]))  # first: a layer that is missing would be "unknown"
+        return Definition.model_validate(fields)
     except ValidationError as error:
         raise listed("definition", faults_of(error, Definition)) from error
     except (ValueError, RecursionError) as error:  # no JSON, or nested without end

@@ -86,10 +86,10 @@ class Topics:
 
 
 def network_of(topic: str) -> str | None:
-    """The network whose definition topic this is, or None."""
+    """The network whose definition topic this is, or None; a network's name has no dots (definition.NAME)."""
     head, tail = f"{PREFIX}.", ".definition"
     inside = topic[len(head) : -len(tail)]
-    return inside if topic == f"{head}{inside}{tail}" and inside else None
+    return inside if topic == f"{head}{inside}{tail}" and inside and "." not in inside else None
 
 
 def definition_settings() -> dict[str, str]:

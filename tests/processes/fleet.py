@@ -43,7 +43,7 @@ class Process:
     async def prints(self, text: str, timeout: float = 60.0) -> None:
         """Wait until it has printed this; a file tells nobody that it has grown, so it is looked at again and again."""
         async with asyncio.timeout(timeout):
-            while text not in self.printed:
+            while text not in self.printed:  # noqa: ASYNC110 (see above)
                 await asyncio.sleep(0.05)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:

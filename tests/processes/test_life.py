@@ -134,7 +134,9 @@ def test_validation_during_training_equals_validation_at_rest_to_the_last_bit(
     async def scene() -> None:
         name = unique()
         chance = "gate.fc2.layers=[{type='dropout', p=0.5}, {type='linear', out=24}, {type='relu'}]"
-        frozen = small_definition("batch_size=32", "lanes.validate=2", "schedule.window=3", "optimizer={type='sgd', lr=0.0}", chance)
+        frozen = small_definition(
+            "batch_size=32", "lanes.validate=2", "schedule.window=3", "optimizer={type='sgd', lr=0.0}", chance
+        )
         async with connected(processes.bootstrap) as broker:
             watch = Watch(broker, await define(broker, frozen, name))
             processes.gate(name, 0, 1, 2)

@@ -1,0 +1,47 @@
+"""The commands under `akkafka bench`; what they do is imported when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from akkafka.cli.bench.peers import PEERS
+from akkafka.cli.options import DataDirOption, SeedOption, SetOption
+
+app = typer.Typer(
+    help="Measure.", rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure."""
+
+
+@app.command()
+def peers(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"May be repeated; default: all ({', '.join(PEERS)})."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each of them runs.")] = 5,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="In each round, warm-up included; default: what the config says.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")] = None,
+) -> None:
+    """Throughput of akkafka beside others with the same network and data, one after the other in turn."""
+    from akkafka.cli.bench.command import Request
+    from akkafka.cli.bench.command import peers as work
+
+    work(
+        Request(config or Path("mnist"), tuple(overrides or ()), seed, epochs, rounds, tuple(peer or ()), data_dir, out)
+    )

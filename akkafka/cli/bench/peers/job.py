@@ -1,0 +1,99 @@
+"""What every peer is given and what it gives back: the same samples in the same order, the same first weights.
+
+Read by peers in environments of their own, so this room knows nothing but numpy and the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A training to be run. Arrays lie as .npy files in `folder`: see `Samples` and `first_weights`."""
+
+    folder: str
+    batch_size: int
+    window: int  # batches in flight at most
+    scale: float  # a pixel v enters the first layer as v * scale + shift
+    shift: float
+    relu: tuple[bool, ...]  # by stage: whether a relu follows its linear layer
+    clip_norm: float | None  # 2-norm that a stage's gradient is cut down to
+    rates: tuple[float, ...]  # learning rate of every update; their number is that of the batches
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """What `write` left."""
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**told | {"relu": tuple(told["relu"]), "rates": tuple(told["rates"])})
+
+    @property
+    def stages(self) -> int:
+        """How many linear layers, each a stage of the pipeline."""
+        return len(self.relu)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Pixels (N, n_in) uint8, class numbers (N,) int64, and which rows each epoch's batches take."""
+
+    x: U8
+    y: NDArray[np.int64]
+    order: NDArray[np.uint32]  # (epochs, N): an epoch's rows, shuffled
+    x_validation: U8
+    y_validation: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, job: Job) -> Samples:
+        """Read into memory, whole."""
+        folder = Path(job.folder)
+        x, y, order, x_validation, y_validation = (
+            np.load(folder / f"{name}.npy") for name in ("x", "y", "order", "x_validation", "y_validation")
+        )
+        return cls(x, y, order, x_validation, y_validation)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[int, U8, NDArray[np.int64]]]:
+        """(epoch, pixels, class numbers) of every batch, copied when asked for; an epoch's last may be smaller."""
+        for epoch, rows in enumerate(self.order):
+            for first in range(0, len(rows), batch_size):
+                chosen = rows[first : first + batch_size]
+                yield epoch, self.x.take(chosen, axis=0), self.y.take(chosen)
+
+
+def first_weights(job: Job) -> list[tuple[F32, F32]]:
+    """(weight (n_in, n_out), bias (n_out,)) of each stage, as the definition's seed gives them."""
+    folder = Path(job.folder)
+    return [(np.load(folder / f"weight{i}.npy"), np.load(folder / f"bias{i}.npy")) for i in range(job.stages)]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a peer did. Printed as one line of JSON, the last one."""
+
+    home: list[tuple[int, int]] = field(default_factory=list)  # (ns of wall clock, samples) of each finished batch
+    losses: list[float] = field(default_factory=list)  # by epoch, mean over its samples
+    validation_accuracy: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)  # of what it is made of
+
+    def line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Result:
+        """From the parsed line."""
+        return cls(**told | {"home": [(int(ns), int(samples)) for ns, samples in told["home"]]})

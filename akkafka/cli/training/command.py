@@ -1,0 +1,267 @@
+"""`akkafka train`, from the first look for a broker to the weights: the steps, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from akkafka.broker.base import Broker
+from akkafka.broker.connection import Connection
+from akkafka.broker.network import Network, check_name, define, load, name_for, reset
+from akkafka.cli.failing import INTERRUPTED
+from akkafka.cli.locating import reached, state_home
+from akkafka.cli.networks import configured
+from akkafka.cli.options import Where
+from akkafka.cli.training.children import Children, environment
+from akkafka.cli.training.conducting import LAST_LINES, Conducting
+from akkafka.cli.training.crew import Home, crew, kafka_environment
+from akkafka.cli.training.opening import Opening
+from akkafka.cli.training.report import (
+    Weights,
+    check_writable,
+    figures,
+    steady_rate,
+    weights_sha256,
+    write_json,
+    write_weights,
+)
+from akkafka.cli.training.second import Facts, Verdict, Way, judge
+from akkafka.cli.training.show import Show, make_show, summary
+from akkafka.cli.training.standing import LaneStand, read_lanes
+from akkafka.cli.training.supervision import Supervision, Worker, how
+from akkafka.cli.training.tail import living
+from akkafka.protocol.config import Config
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    config: Path | None
+    overrides: tuple[str, ...]
+    seed: int | None
+    epochs: int | None
+    data_dir: Path | None
+    network: str | None
+    report: Path | None
+    out: Path | None
+    fresh: bool
+    resume: bool
+    where: Where
+
+
+def train(request: Request) -> int:
+    """Train; returns the exit code. Raises AkkafkaError for what is wrong before anything has started."""
+    begun = time.monotonic()
+    config = configured(request.config, request.overrides, request.seed, request.data_dir)
+    name = check_name(request.network or name_for(config.definition))
+    for path in (request.report, request.out):
+        check_writable(path)
+    show = make_show()
+    home = Home(state_home(request.where.state_dir) / "networks" / name)
+    home.make()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return asyncio.run(_Training(request, config, name, home, show, begun).run())
+    finally:
+        signal.signal(signal.SIGINT, before)  # the loop leaves Python's own behind
+        show.close()
+
+
+@dataclass(slots=True)
+class _Training:
+    request: Request
+    config: Config
+    name: str
+    home: Home
+    show: Show
+    begun: float
+    children: Children = field(init=False)
+    servers: str = ""  # that the running children were told
+    conducting: Conducting | None = None
+    signalled: int = 0
+    opening: Opening = field(init=False)
+
+    @property
+    def epochs(self) -> int:
+        return self.request.epochs or self.config.run.epochs
+
+    # --- the steps --------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """All of it; whatever happens, no process of ours is left."""
+        self.opening = Opening(self.request.where, self.show.say)
+        self.children = Children(self.home.logs, {})
+        self._hear_signals()
+        try:
+            connection = await self._connection()
+            async with self._network(connection) as (broker, network, verdict):
+                return await self._trained(connection, broker, network, verdict)
+        except asyncio.CancelledError:
+            self.show.say("interrupted")
+            return 128 + (self.signalled or signal.SIGINT)
+        finally:
+            self.children.kill_all()
+            await self.opening.close()
+
+    def _hear_signals(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "this runs in one"
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._signalled, number, task)
+
+    def _signalled(self, number: int, task: asyncio.Task[int]) -> None:
+        """The first asks to finish; nothing is lost by ending at once before training or behind it."""
+        self.signalled = number
+        if self.conducting is None or self.conducting.supervision.ended:
+            task.cancel()
+        else:
+            self.conducting.stop()
+
+    async def _connection(self) -> Connection:
+        """The broker; while our own is starting, so do the processes that will wait for it."""
+        connection = await self.opening.begin()
+        if connection is not None:
+            return connection
+        early = await self.opening.early()
+        if early is not None and self._may_start_early():
+            self._start(early)
+        return await self.opening.ready()
+
+    def _may_start_early(self) -> bool:
+        """Processes take the first definition they find: so not where an old one may have to go first."""
+        return self.opening.launched and (self.request.resume or not self.opening.on_disk(self.name))
+
+    def _start(self, connection: Connection) -> None:
+        self.servers = connection.bootstrap_servers
+        self.children.environment = environment(kafka_environment(connection))
+        for worker in self._crew(connection):
+            self.children.start(worker)
+
+    def _crew(self, connection: Connection) -> list[Worker]:
+        return crew(self.config, self.name, self.epochs, self.request.data_dir, connection.bootstrap_servers)
+
+    @asynccontextmanager
+    async def _network(self, connection: Connection) -> AsyncIterator[tuple[Broker, Network, Verdict]]:
+        """The broker, and the network as it is to be trained."""
+        async with reached(connection) as broker:
+            await broker.cluster()
+            verdict = judge(
+                await self._facts(broker), self.epochs, fresh=self.request.fresh, resume=self.request.resume
+            )
+            if verdict.say:
+                self.show.say(verdict.say)
+            if verdict.way is Way.ANEW:
+                self.children.kill_all()
+                await reset(broker, self.name)
+            network = await define(broker, self.config.definition, self.name)
+            self.home.remember(network, self.epochs)
+            yield broker, network, verdict
+
+    async def _facts(self, broker: Broker) -> Facts:
+        network = await load(broker, self.name)
+        if network is None:
+            return Facts(self.name, ())
+        await define(broker, self.config.definition, self.name)  # refuses another definition, mends missing topics
+        trainers, others = ([], []) if self.opening.launched else await living(broker, network)
+        lanes = await read_lanes(broker, network)
+        facts = Facts(self.name, lanes, False, self.home.remembered(network), trainers, others)
+        if any(lane.home < lane.issued for lane in lanes):
+            return facts
+        return Facts(self.name, lanes, await _all_applied(broker, network, lanes), facts.goal, trainers, others)
+
+    async def _trained(self, connection: Connection, broker: Broker, network: Network, verdict: Verdict) -> int:
+        if self.servers != connection.bootstrap_servers:  # none started early, or at a port that was taken since
+            self.children.kill_all()
+        self.children.environment = environment(kafka_environment(connection))
+        self.show.say(
+            f"training network {self.name!r} for {self.epochs} epochs through Kafka at {connection.bootstrap_servers} "
+            f"({self.opening.kind}); logs: {self.home.logs}"
+        )
+        supervision = Supervision(self._crew(connection))
+        conducting = self.conducting = Conducting(
+            broker, network, self.epochs, self.children, supervision, self.show, self.begun
+        )
+        await conducting.run(from_head=verdict.way is not Way.ON)
+        finished = not supervision.stopped and not supervision.culprit
+        hashes = await self._keep_weights(broker, network) if finished else {}
+        self._report(network, connection, conducting, hashes, finished)
+        return self._end(conducting, finished)
+
+    # --- what is left -----------------------------------------------------------------------------
+
+    async def _keep_weights(self, broker: Broker, network: Network) -> dict[int, str]:
+        """Write the weights as the log has them; sha256 by gate."""
+        from akkafka.gate.restore import restore
+
+        gates: dict[str, Weights] = {}
+        hashes: dict[int, str] = {}
+        for i, gate in enumerate(network.definition.gates):
+            restored = await restore(broker, network, i)
+            gates[gate.name] = restored.state.params
+            hashes[i] = weights_sha256(restored.state.params)
+        path = self.request.out or self.home.weights
+        write_weights(path, gates)
+        self.show.say(f"weights: {path}")
+        return hashes
+
+    def _report(
+        self, network: Network, connection: Connection, conducting: Conducting, hashes: dict[int, str], finished: bool
+    ) -> None:
+        if self.request.report is None:
+            return
+        facts = {
+            "network": network.name,
+            "definition_hash": network.definition.hash,
+            "seed": network.definition.seed,
+            "run": str(network.run),
+            "finished": finished,
+            "broker": {"bootstrap_servers": connection.bootstrap_servers, "kind": self.opening.kind},
+            "wall_seconds": time.monotonic() - self.begun,
+            "first_batch_seconds": conducting.first_batch_s,
+        }
+        write_json(self.request.report, figures(conducting.board, hashes, facts))
+        self.show.say(f"report: {self.request.report}")
+
+    def _end(self, conducting: Conducting, finished: bool) -> int:
+        self.show.close()
+        supervision, board = conducting.supervision, conducting.board
+        rate = steady_rate(board.batches).samples_per_second
+        for line in summary(board, rate, time.monotonic() - self.begun):
+            print(line)
+        sys.stdout.flush()
+        if supervision.culprit:
+            return self._given_up(supervision)
+        if not finished:
+            print("stopped before the end; the same command goes on where it was", flush=True)
+            return 128 + self.signalled if self.signalled else INTERRUPTED
+        return 0
+
+    def _given_up(self, supervision: Supervision) -> int:
+        name, code = supervision.culprit, supervision.culprit_code
+        lines = self.children.last_lines(name, LAST_LINES)
+        said = "\n".join(lines) if lines and lines[0].startswith(("error: ", "internal error: ")) else ""
+        print(f"error: {name} {how(code)}, training has ended", file=sys.stderr)
+        if said:
+            print(said, file=sys.stderr)
+        print(f"hint: its log is {self.children.log(name)}; the same command goes on where it was.", file=sys.stderr)
+        return code if 0 < code < 126 else 1
+
+
+async def _all_applied(broker: Broker, network: Network, lanes: Sequence[LaneStand]) -> bool:
+    """Whether every gate's journal holds every issued batch."""
+    from akkafka.gate.restore import restore
+
+    for gate in range(network.gate_count):
+        applied = (await restore(broker, network, gate)).state.applied
+        if any(applied[lane.lane] < lane.issued for lane in lanes):
+            return False
+    return True

@@ -1,0 +1,136 @@
+"""A broker for a training: the one that is there, or our own by lease; its address is told before it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from akkafka.broker.connection import Connection
+from akkafka.cli.locating import Say, answering, broker_home, embedded, named, on_default_port
+from akkafka.cli.options import Where
+from akkafka.protocol.topics import Topics
+
+if TYPE_CHECKING:
+    from akkafka.broker.embedded import Lease
+
+T = TypeVar("T")
+LINGER_S = 0.5  # our broker ends soon after the last training: what it knows is on disk
+END_S = 30.0
+LOOK_S = 0.02
+
+
+@dataclass(slots=True)
+class Opening:
+    """The way to a broker; `close` gives back what was taken."""
+
+    where: Where
+    say: Say
+    kind: str = ""  # given, local or embedded
+    launched: bool = False  # it was not running before
+    _lease: Lease | None = None
+    _acquiring: asyncio.Future[Lease] | None = field(default=None, repr=False)
+
+    async def begin(self) -> Connection | None:
+        """The connection if a broker is there already; None: our own is being started, ask `early` and `ready`."""
+        connection = named(self.where)
+        if connection is not None:
+            self.kind = "given"
+            say = self._threadsafe(self.say)
+            return await in_thread(lambda: answering(connection, say))
+        local = on_default_port(self.where)
+        if local is not None:
+            self.kind = "local"
+            return local
+        self.kind = "embedded"
+        self._acquire()
+        return None
+
+    def _acquire(self) -> None:
+        from akkafka.broker.embedded import BrokerSettings, acquire, status
+
+        home = broker_home(self.where.state_dir)
+        self.launched = not status(home).running
+        settings = BrokerSettings(home, linger_s=LINGER_S)
+        progress = self._threadsafe(self.say)
+        self._acquiring = asyncio.ensure_future(in_thread(lambda: acquire(settings, progress=progress)))
+
+    async def early(self) -> Connection | None:
+        """The address that our broker will have, as soon as it is known; None if starting it failed before that."""
+        from akkafka.broker.embedded import status
+
+        assert self._acquiring is not None, "begin() started it"
+        while not self._acquiring.done():
+            bootstrap = status(broker_home(self.where.state_dir)).bootstrap
+            if bootstrap:
+                return embedded(self.where, bootstrap)
+            await asyncio.sleep(LOOK_S)
+        return None
+
+    async def ready(self) -> Connection:
+        """Our broker, once it takes requests. Raises BrokerError if it cannot be started."""
+        assert self._acquiring is not None, "begin() started it"
+        self._lease = await self._acquiring
+        return embedded(self.where, self._lease.bootstrap)
+
+    def on_disk(self, network: str) -> bool:
+        """Whether our broker, not yet up, will know that network: its definition's partition has a directory."""
+        data: Path = broker_home(self.where.state_dir) / "data"
+        return any(data.rglob(f"{Topics(network).definition}-0"))
+
+    async def close(self) -> None:
+        """Give the lease back, and wait until the broker has ended if nobody else needs it."""
+        if self._lease is None:
+            return
+        from akkafka.broker.embedded import status
+
+        self._lease.release()
+        home = broker_home(self.where.state_dir)
+        begun, told = time.monotonic(), False
+        while time.monotonic() - begun < END_S:
+            found = status(home)
+            if found.pid is None or found.held or found.leases:
+                return
+            if not told and time.monotonic() - begun > 2.0:
+                told = True
+                self.say("waiting for the broker to end")
+            await asyncio.sleep(0.05)
+        self.say(f"the broker is still ending; see {home / 'logs'}")
+
+    def _threadsafe(self, say: Say) -> Say:
+        loop = asyncio.get_running_loop()
+        return lambda line: _call(loop, say, line)
+
+
+def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., object], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+        loop.call_soon_threadsafe(work, *arguments)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Like asyncio.to_thread, but whoever is interrupted does not have to wait for the thread's end."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if answer.cancelled():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]  # None only where T allows it
+
+    def run() -> None:
+        try:
+            result, error = work(), None
+        except BaseException as raised:
+            result, error = None, raised
+        _call(loop, settle, result, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await answer

@@ -1,0 +1,159 @@
+"""Processes tied to ours: real ones, small."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from akkafka.cli.training.children import ONE_THREAD, Children, environment
+from akkafka.cli.training.supervision import Order, Role, Worker
+
+WAITS = "import time; print('ready', flush=True); time.sleep(600)"
+COUNTS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(8))
+print('ready', flush=True)
+time.sleep(600)
+"""
+
+
+def worker(name: str, code: str) -> Worker:
+    return Worker(name, Role.GATE, ("-c", code))
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Look often; fails if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture(params=["by the kernel", "by a pipe"])
+def children(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Children]:
+    if request.param == "by the kernel" and sys.platform != "linux":
+        pytest.skip("only Linux has a parent-death signal")
+    made = Children(tmp_path, environment({}), by_kernel=request.param == "by the kernel")
+    yield made
+    made.kill_all()
+
+
+def ready(children: Children, name: str) -> None:
+    until(lambda: children.last_lines(name, 1) == ["ready"])
+
+
+def ended(children: Children) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+
+    def look() -> bool:
+        found.extend(children.ended())
+        return bool(found)
+
+    until(look)
+    return found
+
+
+def test_exit_codes_are_told_once(children: Children) -> None:
+    children.start(worker("one", "raise SystemExit(3)"))
+    assert ended(children) == [("one", 3)]
+    assert children.ended() == []
+    assert children.pids == {}
+
+
+@pytest.mark.parametrize(("order", "code"), [(Order.FINISH, 7), (Order.ONE_MORE_PASS, 8)])
+def test_signals_reach_the_process(children: Children, order: Order, code: int) -> None:
+    children.start(worker("one", COUNTS))
+    ready(children, "one")
+    children.send("one", order)
+    assert ended(children) == [("one", code)]
+
+
+def test_a_process_that_does_not_listen_can_be_killed(children: Children) -> None:
+    children.start(worker("one", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS))
+    ready(children, "one")
+    children.send("one", Order.FINISH)
+    children.send("one", Order.DIE)
+    ((name, code),) = ended(children)
+    assert (name, code in (-9, 137)) == ("one", True)
+
+
+def test_kill_all_waits_until_all_are_gone(children: Children) -> None:
+    for name in ("one", "two"):
+        children.start(worker(name, WAITS))
+        ready(children, name)
+    groups = [psutil.Process(pid) for pid in children.pids.values()]
+    family = [*groups, *(child for process in groups for child in process.children(recursive=True))]
+    children.kill_all()
+    until(lambda: not any(process.is_running() and process.status() != "zombie" for process in family))
+
+
+def test_signals_to_a_process_that_is_gone_do_nothing(children: Children) -> None:
+    children.send("nobody", Order.FINISH)
+    children.start(worker("one", "pass"))
+    ended(children)
+    children.send("one", Order.DIE)
+
+
+def test_a_log_begins_anew_with_the_training_but_not_with_a_restart(children: Children) -> None:
+    children.log("one").write_text("of last week\n")
+    for word in ("first", "second"):
+        children.start(worker("one", f"print({word!r})"))
+        ended(children)
+    assert children.log("one").read_text() == "first\nsecond\n"
+
+
+def test_last_words_begin_with_the_error_if_there_is_one(children: Children) -> None:
+    lines = "\n".join(["noise"] * 20 + ["error: no data", "hint: fetch them"])
+    children.start(worker("one", f"print({lines!r})"))
+    ended(children)
+    assert children.last_lines("one", 8) == ["error: no data", "hint: fetch them"]
+    assert children.last_lines("unknown", 8) == []
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_them(children: Children) -> None:
+    children.start(worker("one", WAITS))
+    ready(children, "one")
+    (pid,) = children.pids.values()
+    assert os.getsid(pid) != os.getsid(0)
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path, by_kernel: bool) -> None:
+    if by_kernel and sys.platform != "linux":
+        pytest.skip("only Linux has a parent-death signal")
+    code = f"""
+import time
+from pathlib import Path
+from akkafka.cli.training.children import Children, environment
+from akkafka.cli.training.supervision import Role, Worker
+children = Children(Path({str(tmp_path)!r}), environment({{}}), by_kernel={by_kernel})
+children.start(Worker('one', Role.GATE, ('-c', {WAITS!r})))
+while children.last_lines('one', 1) != ['ready']: time.sleep(0.01)
+print('up', flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment({})) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == b"up\n"
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        assert family
+        supervisor.kill()
+    until(lambda: not any(process.is_running() and process.status() != "zombie" for process in family))
+
+
+def test_children_get_one_compute_thread_and_only_the_connection_they_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    made = environment({"KAFKA_CLIENT_ID": "me"})
+    assert ONE_THREAD.items() <= made.items()
+    assert {name: value for name, value in made.items() if name.startswith("KAFKA_")} == {"KAFKA_CLIENT_ID": "me"}

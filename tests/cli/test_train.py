@@ -1,0 +1,217 @@
+"""`akkafka train` with all its processes, over a real broker."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from akkafka.broker.embedded import status
+from akkafka.cli.locating import on_default_port
+from akkafka.cli.options import Where
+from akkafka.cli.training.children import environment
+from akkafka.cli.training.report import weights_sha256
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+@dataclass(slots=True)
+class Training:
+    """A running `akkafka train`, in a process of its own: it takes signals."""
+
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    def until(self, pattern: str) -> str:
+        """Read lines until one matches."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"no line like {pattern!r} in:\n{''.join(self.lines)}")
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        assert self.process.stdout is not None
+        self.lines += list(self.process.stdout)
+        return self.process.wait()
+
+    @property
+    def said(self) -> str:
+        """All that was said so far."""
+        return "".join(self.lines)
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """Its processes."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+
+Start = Callable[..., Training]
+
+
+@pytest.fixture
+def train(kafka_bootstrap: str, small_config: Path, tmp_path: Path) -> Iterator[Start]:
+    """`train("--network", name)`: starts it on the small network."""
+    begun: list[Training] = []
+
+    def start(*words: str) -> Training:
+        command = [sys.executable, "-m", "akkafka", "train", str(small_config), "--state-dir", str(tmp_path / "state")]
+        process = subprocess.Popen(
+            [*command, "--bootstrap-servers", kafka_bootstrap, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment({}),
+        )
+        begun.append(Training(process, []))
+        return begun[-1]
+
+    yield start
+    for training in begun:
+        if training.process.poll() is None:
+            training.process.kill()
+        assert training.process.stdout is not None
+        training.process.stdout.close()
+        training.process.wait()
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    """None of them lives, after a moment's grace for the kernel."""
+    _, alive = psutil.wait_procs(family, timeout=20)
+    return not alive
+
+
+def test_training_ends_with_weights_a_report_and_no_process_and_a_second_one_knows_of_it(
+    train: Start, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    name, report, out = unique(), tmp_path / "report.json", tmp_path / "weights.npz"
+    words = ("--network", name, "--report", str(report), "--out", str(out))
+    first = train(*words)
+    first.until("epoch 1/2")
+    family = first.family
+    assert len(family) == 4  # two gates, a sentinel to train, one to validate
+    assert first.end() == 0, first.said
+    assert gone(family)
+    assert "epoch 2/2" in first.said
+    figures = json.loads(report.read_text())
+    assert figures["network"] == name
+    assert [epoch["samples"] for epoch in figures["epochs"]] == [1437, 1437]
+    batches = 2 * 23  # 1437 samples in batches of 64
+    assert [gate["version"] for gate in figures["gates"]] == [batches, batches]
+    assert figures["validations"][-1]["versions"] == [[batches, batches]] * 2
+    with np.load(out) as held:
+        for gate, title in zip(figures["gates"], ("first", "last"), strict=True):
+            own = {key.removeprefix(f"{title}."): held[key] for key in held.files if key.startswith(f"{title}.")}
+            assert gate["weights_sha256"] == weights_sha256(own)
+
+    more = train(*words, "--resume", "--epochs", "3")
+    assert more.end() == 0, more.said
+    assert "goes on behind epoch 2" in more.said
+    figures = json.loads(report.read_text())
+    assert [(epoch["epoch"], epoch["samples"]) for epoch in figures["epochs"]] == [(3, 1437)]
+    assert [gate["version"] for gate in figures["gates"]] == [69, 69]
+
+    enough = train(*words, "--resume", "--epochs", "3")
+    assert enough.end() == 2
+    assert "has been through 3 epochs" in enough.said
+
+    anew = train(*words, "--epochs", "1")
+    assert anew.end() == 0, anew.said
+    assert "is finished (3 epochs): it starts anew" in anew.said
+    assert [gate["version"] for gate in json.loads(report.read_text())["gates"]] == [23, 23]
+
+
+def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
+    train: Start, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    words = ("--network", unique(), "--report", str(report))
+    first = train(*words, "--epochs", "9999")  # however quick the machine: this is in the middle
+    first.until("epoch +2/9999")
+    family = first.family
+    first.process.send_signal(signal.SIGINT)
+    assert first.end() == 130, first.said
+    assert gone(family)
+    assert "the same command goes on" in first.said
+    versions = [gate["version"] for gate in json.loads(report.read_text())["gates"]]
+    assert versions[0] == versions[1]  # nothing is left on the way
+
+    epochs = versions[0] // 23 + 2
+    second = train(*words, "--epochs", str(epochs))
+    second.until("is unfinished: it goes on in epoch")
+    assert second.end() == 0, second.said
+    assert [gate["version"] for gate in json.loads(report.read_text())["gates"]] == [epochs * 23] * 2
+
+
+def test_a_killed_gate_is_started_again_and_no_batch_is_lost(
+    train: Start, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    training = train("--network", unique(), "--epochs", "40", "--report", str(report))
+    training.until("epoch +1/40")
+    (gate,) = (p for p in training.family if "akkafka.gate" in p.cmdline() and p.cmdline()[4:5] == ["1"])
+    gate.kill()
+    training.until("gate-1 was killed by SIGKILL; it is started again")
+    assert training.end() == 0, training.said
+    figures = json.loads(report.read_text())
+    assert [gate["version"] for gate in figures["gates"]] == [40 * 23] * 2
+    assert [epoch["epoch"] for epoch in figures["epochs"]] == list(range(1, 41))
+
+
+def test_a_killed_supervisor_leaves_no_process_and_the_next_one_goes_on(
+    train: Start, unique: Callable[[], str]
+) -> None:
+    words = ("--network", unique(), "--epochs", "9999")
+    first = train(*words)
+    first.until("epoch +1/9999")
+    family = first.family
+    first.process.kill()
+    first.process.wait()
+    assert gone(family)
+    second = train(*words)
+    second.until("is unfinished: it goes on in epoch")
+    second.until("epoch +[0-9]+/9999")
+    second.process.send_signal(signal.SIGTERM)
+    assert second.end() == 143, second.said
+
+
+def test_a_process_that_cannot_work_ends_the_training_with_its_own_words(
+    train: Start, unique: Callable[[], str], tmp_path: Path
+) -> None:
+    layers = "[{type='flatten'}, {type='scale', scale=0.004}, {type='linear', out=16}]"
+    changes = ("--set", "data.name=mnist", "--set", f"gate.first.layers={layers}")
+    training = train("--network", unique(), *changes, "--data-dir", str(tmp_path / "nothing-here"))
+    assert training.end() == 3, training.said
+    assert "sentinel-train-0 has failed with exit code 3" in training.said
+    assert "the data directory" in training.said
+    assert "Traceback" not in training.said
+
+
+def test_the_broker_that_a_training_starts_ends_with_it_and_keeps_its_data(small_config: Path, tmp_path: Path) -> None:
+    if on_default_port(Where({})) is not None:
+        pytest.skip("a Kafka answers on this machine's default port: it would be taken")
+    home = tmp_path / "state"
+    for said in ("epoch 1/1", "is finished (1 epochs): it starts anew"):
+        done = subprocess.run(
+            [sys.executable, "-m", "akkafka", "train", str(small_config), "--epochs", "1", "--state-dir", str(home)],
+            capture_output=True,
+            text=True,
+            env=environment({}),
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert said in done.stdout
+        ours = status(home / "broker")
+        assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())

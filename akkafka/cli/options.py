@@ -35,6 +35,7 @@ class Where:
 
     flags: Mapping[str, str | int | None]  # fields of broker.connection.Connection; None: not given
     state_dir: Path | None = None
+    allow: tuple[str, ...] = ()  # packages with own layers or data sets, already imported here
 
 
 def _connection_options(
@@ -57,8 +58,18 @@ def _connection_options(
         int | None, typer.Option(min=1, help="Copies of new topics; default min(3, brokers).")
     ] = None,
     state_dir: StateDirOption = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Package with own layers or data sets (import name); may be repeated."),
+    ] = None,
 ) -> None:
     """The shared options, as typer reads them."""
+
+
+def _allow(packages: tuple[str, ...]) -> None:
+    from akkafka.nn.allow import allow_packages  # brings numpy in: not for --help
+
+    allow_packages(packages)
 
 
 def connected(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,8 +80,9 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(**given: Any) -> None:
         flags = {name: given.pop(name) for name in shared}
-        state_dir = flags.pop("state_dir")
-        command(**given, where=Where(flags, state_dir))
+        state_dir, allow = flags.pop("state_dir"), tuple(flags.pop("allow") or ())
+        _allow(allow)
+        command(**given, where=Where(flags, state_dir, allow))
 
     kept = [p.replace(kind=p.KEYWORD_ONLY) for name, p in own.parameters.items() if name != "where"]
     extra = [p.replace(kind=p.KEYWORD_ONLY) for p in shared.values()]

@@ -61,3 +61,9 @@ def test_a_goal_is_remembered_for_its_run_alone(tmp_path: Path) -> None:
     assert home.remembered(another) is None
     home.goal.write_text("{")
     assert home.remembered(network) is None
+
+
+def test_every_process_may_use_the_packages_that_train_was_allowed() -> None:
+    workers = crew(load_config(None), "net", 4, None, "h:1", ("own_layer", "own_data"))
+    words = ("--allow", "own_layer", "--allow", "own_data")
+    assert all(any(w.command[i : i + 4] == words for i in range(len(w.command))) for w in workers)

@@ -147,7 +147,9 @@ class _Training:
             self.children.start(worker)
 
     def _crew(self, connection: Connection) -> list[Worker]:
-        return crew(self.config, self.name, self.epochs, self.request.data_dir, connection.bootstrap_servers)
+        where = self.request.where
+        servers = connection.bootstrap_servers
+        return crew(self.config, self.name, self.epochs, self.request.data_dir, servers, where.allow)
 
     @asynccontextmanager
     async def _network(self, connection: Connection) -> AsyncIterator[tuple[Broker, Network, Verdict]]:

@@ -57,9 +57,12 @@ class Home:
             return None
 
 
-def crew(config: Config, network: str, epochs: int, data_dir: Path | None, servers: str) -> list[Worker]:
+def crew(
+    config: Config, network: str, epochs: int, data_dir: Path | None, servers: str, allow: tuple[str, ...] = ()
+) -> list[Worker]:
     """A process for each gate, the training sentinels, and one for validation if there are lanes for it."""
-    reach = ("--network", network, "--bootstrap-servers", servers)
+    allowed = tuple(word for package in allow for word in ("--allow", package))
+    reach = ("--network", network, "--bootstrap-servers", servers, *allowed)
     data = () if data_dir is None else ("--data-dir", str(data_dir))
     sentinel = ("-m", "akkafka.sentinel")
     plan = config.definition.plan

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from akkafka.cli.bench.contender import Akkafka, Contender, chosen
 from akkafka.cli.bench.contest import hold
@@ -41,6 +43,7 @@ def peers(request: Request) -> None:
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
     epochs = request.epochs or config.run.epochs
+    signal.signal(signal.SIGTERM, _terminated)
     # short: Ray puts sockets in there, whose paths may not be long
     with tempfile.TemporaryDirectory(prefix="akb-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -55,6 +58,11 @@ def peers(request: Request) -> None:
         facts = _facts(request, config, epochs) | {"machine": here.facts()}
         write_json(request.out, report(rounds, facts))
         say(f"figures: {request.out}")
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """Contenders have sessions of their own and would go on: unwinding ends them."""
+    raise SystemExit(128 + number)
 
 
 def _facts(request: Request, config: Config, epochs: int) -> dict[str, Any]:

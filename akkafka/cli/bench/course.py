@@ -23,12 +23,20 @@ HINT = "Peers know flatten, scale, linear and relu, SGD, and one training lane: 
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _Stage:
+    """What a gate has around its linear layer."""
+
+    relu: bool
+    behind: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
     """A definition, reduced to what peers can do."""
 
     scale: float
     shift: float
-    relu: tuple[bool, ...]
+    stages: tuple[_Stage, ...]
     optimizer: SgdSpec
 
 
@@ -37,7 +45,7 @@ def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | 
 
     Raises ConfigError for a network that peers cannot do, DataError for data that cannot be had.
     """
-    shape = _reduced(definition)
+    shape = reduced(definition)
     train, validation = (load(definition.data, split, data_dir=data_dir) for split in ("train", "validation"))
     if train.x.dtype != np.uint8 or train.y.ndim != 1:
         raise ConfigError(f"bench: peers take pixels (uint8) and class numbers, got {train.x.dtype}", hint=HINT)
@@ -55,7 +63,8 @@ def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | 
         definition.schedule.window,
         shape.scale,
         shape.shift,
-        shape.relu,
+        tuple(stage.relu for stage in shape.stages),
+        tuple(stage.behind for stage in shape.stages),
         shape.optimizer.clip_norm,
         tuple(float(shape.optimizer.rate(version)) for version in range(updates)),
     )
@@ -63,32 +72,37 @@ def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | 
     return job
 
 
-def _reduced(definition: Definition) -> _Shape:
+def reduced(definition: Definition) -> Shape:
+    """What peers need to know of a network. Raises ConfigError for one that they cannot do."""
     scale = ScaleSpec(scale=1.0, shift=0.0)
-    relus = []
+    stages = []
     for i, gate in enumerate(definition.gates):
         layers = [layer for layer in gate.layers if not isinstance(layer, FlattenSpec)]
-        if i == 0 and layers and isinstance(layers[0], ScaleSpec):
-            scale, *layers = layers  # type: ignore[assignment]  # just seen
-        relus.append(_relu_of(gate, layers))
+        match layers:
+            case [ScaleSpec() as first_scale, *behind] if i == 0:
+                scale, layers = first_scale, behind
+        stages.append(_stage(gate, layers))
     optimizers = {gate.optimizer.model_dump_json() for gate in definition.gates}
     first = definition.gates[0].optimizer
     if len(optimizers) > 1 or not isinstance(first, SgdSpec) or first.weight_decay:
         raise ConfigError("bench: peers know one SGD without weight decay for all gates", hint=HINT)
     if len(definition.plan.of(Mode.TRAIN)) != 1 or definition.loss != "softmax-cross-entropy":
         raise ConfigError("bench: peers know one training lane and softmax cross-entropy", hint=HINT)
-    return _Shape(scale.scale, scale.shift, tuple(relus), first)
+    return Shape(scale.scale, scale.shift, tuple(stages), first)
 
 
-def _relu_of(gate: GateSpec, layers: list[LayerSpec]) -> bool:
-    """Whether the gate's linear layer has a relu behind it."""
-    kinds = [type(layer) for layer in layers]
-    if kinds not in ([LinearSpec], [LinearSpec, ReluSpec]) or not layers[0].bias:  # type: ignore[attr-defined]
-        told = ", ".join(layer.type for layer in gate.layers)
-        raise ConfigError(
-            f"bench: gate {gate.name} has layers {told}; peers take linear with bias, then relu", hint=HINT
-        )
-    return len(kinds) == 2
+def _stage(gate: GateSpec, layers: list[LayerSpec]) -> _Stage:
+    match layers:
+        case [LinearSpec(bias=True)]:
+            return _Stage(relu=False, behind=None)
+        case [LinearSpec(bias=True), ReluSpec()]:
+            return _Stage(relu=True, behind=None)
+        case [LinearSpec(bias=True), ReluSpec(), ScaleSpec(scale=scale, shift=shift)]:
+            return _Stage(relu=True, behind=(scale, shift))
+    told = ", ".join(layer.type for layer in gate.layers)
+    raise ConfigError(
+        f"bench: gate {gate.name} has layers {told}; peers take linear with bias, then relu, then scale", hint=HINT
+    )
 
 
 def _first_weights(definition: Definition, gate: int) -> tuple[F32, F32]:

@@ -43,7 +43,7 @@ class Watch:
         """By process, from its start to the last look at it (so up to half a second is missing), most first."""
         told: dict[str, float] = {}
         met: Counter[str] = Counter()
-        for label, seconds in sorted(list(self._seen.values()), key=lambda entry: -entry[1]):
+        for label, seconds in sorted(self._seen.values(), key=lambda entry: -entry[1]):
             met[label] += 1
             told[label if met[label] == 1 else f"{label} #{met[label]}"] = round(seconds, 2)
         return told

@@ -36,9 +36,14 @@ from akkafka.cli.training.show import Show, make_show, summary
 from akkafka.cli.training.standing import LaneStand, read_lanes
 from akkafka.cli.training.supervision import Supervision, Worker, how
 from akkafka.cli.training.tail import living
+from akkafka.data.dataset import Split
+from akkafka.data.dataset import load as load_data
+from akkafka.data.source import data_dir_from_env
 from akkafka.protocol.config import Config
+from akkafka.protocol.messages import Mode
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PROGRESS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def train(request: Request) -> int:
     for path in (request.report, request.out):
         check_writable(path)
     show = make_show()
+    _fetch_data(config, request.data_dir, show)
     home = Home(state_home(request.where.state_dir) / "networks" / name)
     home.make()
     before = signal.getsignal(signal.SIGINT)
@@ -74,6 +80,23 @@ def train(request: Request) -> int:
     finally:
         signal.signal(signal.SIGINT, before)  # the loop leaves Python's own behind
         show.close()
+
+
+def _fetch_data(config: Config, data_dir: Path | None, show: Show) -> None:
+    """Have the data set whole on this machine before anything starts: a missing file is told at once, and a download
+    shows its progress in one place. Raises DataError."""
+    told = time.monotonic()
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            show.say(f"{what}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+    definition = config.definition
+    splits: list[Split] = ["train", "validation"] if definition.plan.of(Mode.VALIDATE) else ["train"]
+    for split in splits:
+        load_data(definition.data, split, data_dir=data_dir or data_dir_from_env(), progress=progress)
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ class Job:
     scale: float  # a pixel v enters the first layer as v * scale + shift
     shift: float
     relu: tuple[bool, ...]  # by stage: whether a relu follows its linear layer
+    behind: tuple[tuple[float, float] | None, ...]  # by stage: what it gives is y * scale + shift; None: it is y
     clip_norm: float | None  # 2-norm that a stage's gradient is cut down to
     rates: tuple[float, ...]  # learning rate of every update; their number is that of the batches
 
@@ -39,7 +40,10 @@ class Job:
     def read(cls, path: Path) -> Job:
         """What `write` left."""
         told = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**told | {"relu": tuple(told["relu"]), "rates": tuple(told["rates"])})
+        behind = (pair and tuple(pair) for pair in told["behind"])
+        return cls(
+            **told | {"relu": tuple(told["relu"]), "behind": tuple(behind), "rates": tuple(told["rates"])},
+        )
 
     @property
     def stages(self) -> int:

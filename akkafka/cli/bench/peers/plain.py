@@ -22,11 +22,12 @@ class Tape:
 
 @dataclass(slots=True, eq=False)
 class Stage:
-    """A linear layer, perhaps with a relu, and its SGD. The first of a network takes pixels and scales them."""
+    """A linear layer, perhaps relu and scaling behind it, and its SGD; a network's first takes and scales pixels."""
 
     weight: F32  # (n_in, n_out); replaced by every update, never written to: tapes hold it
     bias: F32  # (n_out,)
     relu: bool
+    behind: tuple[np.float32, np.float32] | None  # scale and shift of what goes out
     first: bool
     scale: np.float32
     shift: np.float32
@@ -40,26 +41,30 @@ class Stage:
         """Stage `index`, before the first update."""
         weight, bias = first_weights(job)[index]
         scale, shift = np.float32(job.scale), np.float32(job.shift)
-        return cls(weight, bias, job.relu[index], index == 0, scale, shift, job.clip_norm, job.rates)
+        pair = job.behind[index]
+        behind = pair and (np.float32(pair[0]), np.float32(pair[1]))
+        return cls(weight, bias, job.relu[index], behind, index == 0, scale, shift, job.clip_norm, job.rates)
 
     def forward(self, batch: int, x: U8 | F32) -> F32:
         """x (B, n_in), pixels uint8 in the first stage, else float32 -> y (B, n_out); remembered for `backward`."""
         taken = self._taken(x)
         y = self._layer(taken)
         self._tapes[batch] = Tape(taken, y, self.weight)
-        return y
+        return self._given(y)
 
     def backward(self, batch: int, dy: F32) -> F32 | None:
         """dy (B, n_out) -> dx (B, n_in), None from the first stage, at the weights of the forward; then one update."""
         tape = self._tapes.pop(batch)
-        dz = dy * (tape.y > 0) if self.relu else dy
+        dz: F32 = dy if self.behind is None else dy * self.behind[0]
+        if self.relu:
+            dz = np.multiply(dz, tape.y > 0)
         dx = None if self.first else dz @ tape.weight.T
         self._update(tape.x.T @ dz, dz.sum(axis=0))
         return dx
 
     def infer(self, x: U8 | F32) -> F32:
         """Forward without a trace."""
-        return self._layer(self._taken(x))
+        return self._given(self._layer(self._taken(x)))
 
     def _taken(self, given: U8 | F32) -> F32:
         x = given.astype(np.float32, copy=self.first)
@@ -75,6 +80,14 @@ class Stage:
         if self.relu:
             np.maximum(y, 0, out=y)
         return y
+
+    def _given(self, y: F32) -> F32:
+        if self.behind is None:
+            return y
+        scale, shift = self.behind
+        out = y * scale
+        out += shift
+        return out
 
     def _update(self, weight: F32, bias: F32) -> None:
         step = np.float32(self.rates[self.version] * self._share(weight, bias))

@@ -1,0 +1,44 @@
+"""`akkafka bench peers` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.cli.conftest import Akkafka
+
+from ..cli.conftest import akkafka as akkafka
+from .test_figures import SCHEMA
+
+
+def test_an_unknown_peer_is_refused_before_anything_runs(akkafka: Akkafka) -> None:
+    ran = akkafka("bench", "peers", "--peer", "nobody")
+    assert ran.code == 2
+    assert "no peer 'nobody'" in ran.err and "in-process" in ran.err
+
+
+def test_the_help_names_it(akkafka: Akkafka) -> None:
+    ran = akkafka("bench", "peers", "--help")
+    assert ran.code == 0 and "--rounds" in ran.out and "in-process" in ran.out
+
+
+@pytest.mark.kafka
+def test_akkafka_and_a_peer_stand_side_by_side(
+    akkafka: Akkafka, blots: Path, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap)
+    out = blots / "peers.json"
+    ran = akkafka(
+        *("bench", "peers", str(blots / "blots.toml"), "--data-dir", str(blots)),
+        *("--peer", "in-process", "--rounds", "1", "--epochs", "2", "--out", str(out)),
+    )
+    assert ran.code == 0, ran.err
+    told = json.loads(out.read_text(encoding="utf-8"))
+    jsonschema.validate(told, SCHEMA)
+    assert [turn["contender"] for turn in told["rounds"]] == ["akkafka", "in-process"]
+    assert all(turn["samples_per_second"] > 0 for turn in told["rounds"])
+    assert "akkafka.gate 2" in told["rounds"][0]["cpu_seconds"]
+    assert ran.out.splitlines()[0].startswith("contender")

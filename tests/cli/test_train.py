@@ -186,15 +186,26 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_goes_on(
     assert second.end() == 143, second.said
 
 
-def test_a_process_that_cannot_work_ends_the_training_with_its_own_words(
-    train: Start, unique: Callable[[], str], tmp_path: Path
-) -> None:
+def test_missing_data_are_told_before_anything_starts(train: Start, unique: Callable[[], str], tmp_path: Path) -> None:
     layers = "[{type='flatten'}, {type='scale', scale=0.004}, {type='linear', out=16}]"
     changes = ("--set", "data.name=mnist", "--set", f"gate.first.layers={layers}")
     training = train("--network", unique(), *changes, "--data-dir", str(tmp_path / "nothing-here"))
     assert training.end() == 3, training.said
-    assert "sentinel-train-0 has failed with exit code 3" in training.said
     assert "the data directory" in training.said
+    assert "training network" not in training.said
+    assert "Traceback" not in training.said
+
+
+def test_a_process_that_cannot_work_ends_the_training_with_its_own_words(
+    train: Start, unique: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_for_sentinels = "import sys\nassert 'akkafka.sentinel' not in sys.orig_argv, 'no sentinel may use this'\n"
+    (tmp_path / "choosy.py").write_text(only_for_sentinels)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    training = train("--network", unique(), "--allow", "choosy")
+    assert training.end() == 2, training.said
+    assert re.search("sentinel-(train-[01]|validate) has failed with exit code 2", training.said)
+    assert "no sentinel may use this" in training.said
     assert "Traceback" not in training.said
 
 

@@ -1,0 +1,125 @@
+"""Messages to test with: one fixed example a kind, strategies for arbitrary ones, and when two of them are equal."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from akkafka.data.epochs import Cursor
+from akkafka.protocol import messages as m
+from akkafka.protocol.packing import DTYPES
+
+RUN = m.Run(bytes(range(8)), bytes(range(8, 16)))
+TRAIL = (m.Hop(11, 7, b"chain-01"), m.Hop(12, 9, b"chain-02"))
+FLOATS = np.array([[0.0, -0.0, 1.5], [np.inf, np.nan, -1e-40]], np.float32)
+
+EXAMPLES: dict[str, m.Message] = {
+    "forward": m.Forward(
+        RUN, m.Mode.VALIDATE, 3, 41, Cursor(2, 5), Cursor(2, 6), TRAIL,
+        np.arange(6, dtype=np.uint8).reshape(2, 3),
+        {"y": np.array([7, 1], np.uint8), "ids": np.array([3, 70000], np.uint32)},
+        tag="pass-1", issued_ns=1_700_000_000,
+    ),
+    "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS),
+    "journal": m.JournalRecord(
+        RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1"
+    ),
+    "chunk": m.SnapshotChunk(RUN, 1, 900, "gate-1", 2, b"\x00piece\xff"),
+    "manifest": m.SnapshotManifest(
+        RUN, 1, 900, "gate-1", b"0123456789abcdef", 901, {0: 450, 1: 451}, {0: 460, 1: 461},
+        (b"h" * 32, b"i" * 32), 7654,
+    ),
+    "image": m.StateImage(
+        {"0.weight": FLOATS}, {"ms.0.weight": FLOATS * 2},
+        (m.OlderWeights(899, b"fedcba9876543210", {"0.weight": FLOATS}),),
+    ),
+    "defined": m.Defined(RUN, '{"name":"prüfung"}', "0.1.0", 1_700_000_000_000),
+    "claim": m.LaneClaim(RUN, 7, m.Mode.TRAIN, '{"name":"own"}', "sentinel-2"),
+    "figures": m.Figures(
+        RUN, "train", "sentinel-1", 1_700_000_000_001,
+        {"batches": [{"lane": 0, "loss": 2.25, "home_ns": -1, "note": None}]},
+    ),
+    "letter": m.DeadLetter("gate-1", "akkafka.net.forward.1", 3, 99, "not the msgpack …", 5000, b"\x93akk\x01"),
+}  # fmt: skip
+
+VOIDS: dict[str, m.Message] = {
+    "forward": m.Forward(RUN, m.Mode.TRAIN, 0, 0, Cursor(0, 0), Cursor(0, 1), (), None, void="killed its gate 3 times"),
+    "backward": m.Backward(RUN, 0, 0, (), 0, None, void="killed its gate 3 times"),
+    "home": m.Backward(RUN, 0, 0, TRAIL, 0, None),
+    "journal": m.JournalRecord(RUN, 0, 0, 0, TRAIL[0], 0, {}, void="killed its gate 3 times"),
+}
+
+
+def facts(value: Any) -> Any:
+    """`value` as plain data that compare by ==; arrays by dtype, shape and bits, so not-a-number equals itself."""
+    if isinstance(value, np.ndarray):
+        return "array", value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return type(value).__name__, {f.name: facts(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: facts(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [facts(inner) for inner in value]
+    if isinstance(value, float):
+        return "float", value.hex()  # "nan", too
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+# Strategies
+
+unhurried = settings(max_examples=40, deadline=None)  # no deadline: the machine may be busy
+
+numbers = st.integers(0, 2**63 - 1)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+runs = st.builds(m.Run, st.binary(min_size=8, max_size=8), st.binary(min_size=8, max_size=8))
+cursors = st.builds(Cursor, numbers, numbers)
+hops = st.builds(m.Hop, numbers, numbers, st.binary(min_size=8, max_size=8))
+trails = st.lists(hops, max_size=4).map(tuple)
+lanes = st.dictionaries(numbers, numbers, max_size=4)
+chains = st.binary(min_size=16, max_size=16)
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> NDArray[Any]:
+    """Any array that may travel: every dtype, 0 to 8 dimensions, empty ones, any bits, contiguous or not."""
+    dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))]
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=3))
+    size = int(np.prod(shape)) * dtype.itemsize
+    bits = draw(st.binary(min_size=size, max_size=size))
+    raw = np.frombuffer(bits, np.uint8)
+    array = (raw % 2).astype(bool).reshape(shape) if dtype.kind == "b" else raw.view(dtype).reshape(shape)
+    return draw(st.sampled_from((array, array.T, array[..., ::2]) if array.ndim else (array,)))
+
+
+named = st.dictionaries(texts, arrays(), max_size=3)
+reasons = st.text("abc", min_size=1)
+older = st.builds(m.OlderWeights, numbers, chains, named)
+_plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts
+bodies = st.dictionaries(texts, st.recursive(_plain, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
+
+STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
+    "forward": st.builds(
+        m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(), named, texts,
+        issued_ns=numbers,
+    ),
+    "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays()),
+    "journal": st.builds(m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts),
+    "chunk": st.builds(m.SnapshotChunk, runs, numbers, numbers, texts, numbers, st.binary()),
+    "manifest": st.builds(
+        m.SnapshotManifest, runs, numbers, numbers, texts, chains, numbers, lanes, lanes,
+        st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple), numbers,
+    ),
+    "image": st.builds(m.StateImage, named, named, st.lists(older, max_size=2).map(tuple)),
+    "defined": st.builds(m.Defined, runs, texts, texts, numbers),
+    "claim": st.builds(m.LaneClaim, runs, numbers, st.sampled_from(m.Mode), texts, texts),
+    "figures": st.builds(m.Figures, runs, texts, texts, numbers, bodies),
+    "letter": st.builds(m.DeadLetter, texts, texts, numbers, numbers, texts, numbers, st.binary(max_size=50)),
+}  # fmt: skip

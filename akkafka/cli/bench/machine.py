@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # it ships no types
+from threadpoolctl import threadpool_info
 
 from akkafka import __version__
 

@@ -57,7 +57,7 @@ class _Age:
     issued: int = 0
     home: int = 0
     since: int = 0  # homecomings of all lanes when the oldest open batch became the oldest
-    heard: set[int] = field(default_factory=set)  # while it was another's: its standing may be read before them
+    heard: set[int] = field(default_factory=set)  # homecomings: a lane's standing may be read before them
 
     @property
     def open(self) -> bool:
@@ -153,7 +153,7 @@ class TrainCore:
             standing.issued, standing.cursor or course.start, standing.home, standing.answered
         )
         age = self._ages.setdefault(standing.lane, _Age())
-        lane.home = age.home = _after_all(age.heard, standing.home)
+        lane.home = age.home = _home_of(age.heard, standing.home, standing.issued)
         # What others told of this lane is void: a batch may have been told as issued and never have reached the log.
         age.issued, age.since = standing.issued, self._homecomings
 
@@ -171,6 +171,7 @@ class TrainCore:
                 lane.answered += 1
                 if message.seq >= lane.issued:  # another process has issued it
                     lane.issued, lane.cursor = message.seq + 1, message.after
+                    lane.home = _home_of(self._ages[message.lane].heard, lane.home, lane.issued)
                     self._note_age(message.lane, lane.issued, lane.home)
                 self._answer(event)
 
@@ -221,16 +222,18 @@ class TrainCore:
     def _home(self, event: e.HomeArrived) -> None:
         age = self._ages.setdefault(event.lane, _Age())
         own = self._lanes.get(event.lane)
-        if own is not None:
-            if judge(event.seq, own.home) is not Verdict.NEXT:
-                return  # a duplicate; or forged, and then it brings nobody home
-            own.home += 1
-        elif event.seq < age.home:
+        if event.seq < (age.home if own is None else own.home):
             return
-        else:
-            _hear(age.heard, event.seq)
+        _hear(age.heard, event.seq)
+        home = event.seq + 1
+        if own is not None and event.seq != own.home:
+            home = _home_of(age.heard, own.home, own.issued)
+            if home == own.home:
+                return  # of a batch that is not issued yet
+        if own is not None:
+            own.home = home
         self._homecomings += 1
-        age.home, age.since = event.seq + 1, self._homecomings
+        age.home, age.since = home, self._homecomings
 
     def _told(self, event: e.LaneTold) -> None:
         if event.lane not in self._lanes:
@@ -277,9 +280,12 @@ def _hear(heard: set[int], seq: int) -> None:
         heard.difference_update(sorted(heard)[:_HEARD])
 
 
-def _after_all(heard: set[int], home: int) -> int:
-    """Next seq to come home: `home`, or behind those that were heard in a row from there; forgets what is over."""
-    while home in heard:
-        home += 1
+def _home_of(heard: set[int], home: int, issued: int) -> int:
+    """Next seq to come home, if the lane stands at `home` as far as is known; forgets what is over.
+
+    First copies stand in the log without gaps: where a batch is, all earlier ones are. But what nobody has issued is
+    not home, whoever says so.
+    """
+    home = max((seq + 1 for seq in heard if home <= seq < issued), default=home)
     heard.difference_update([seq for seq in heard if seq < home])
     return home

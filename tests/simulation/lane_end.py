@@ -1,6 +1,7 @@
-"""How far a lane has come, as the simulated shells find out: by walking it with the rule of acceptance.
+"""How far a lane has come, as the simulated shells find out: by its last message, or by walking it.
 
-The last record alone does not tell: it may be a late duplicate of an earlier batch, of another run, or forged.
+The last message alone may be a late duplicate of an earlier batch: then it tells less than the truth, which must do no
+harm. It may be forged, too: against that only the walk with the rule of acceptance helps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from akkafka.protocol.messages import Backward, Forward
 from akkafka.protocol.sequence import Verdict, judge
 
 Edge = Forward | Backward
-Reader = Callable[[int], list[tuple[int, bytes | None]]]
 
 
 @dataclass(slots=True)
@@ -34,3 +34,16 @@ class LaneEnd:
             if message is not None and judge(message.seq, self.next_seq) is Verdict.NEXT:
                 self.first.append((offset, message))
         self.position = len(records)
+
+    def newest(self, records: list[bytes]) -> Edge | None:
+        """The last message that belongs here, whichever copy it is."""
+        return next((m for record in reversed(records) if (m := self.fits(record)) is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a shell believes of a lane."""
+
+    next_seq: int
+    last: Edge | None
+    position: int  # end of the lane when it was looked at

@@ -1,7 +1,7 @@
 """An idempotent producer with a sender behind it, as the outlet and the journal of the shells use one.
 
-Order holds within a partition; acknowledgements may be late or lost; when the producer breaks, what it had sent may be in
-the log, may land later (whole and in order), or never. Steps: a batch lands, its acknowledgement comes.
+Order holds within a partition; acknowledgements may be late or lost; when the producer breaks, what it had sent may be
+in the log, may land later (whole and in order), or never. Steps: a batch lands, its acknowledgement comes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Post:
             line.waiting.clear()
             if not items:
                 continue
-            there = self.world.end(line.where).next_seq
+            there = self.world.standing(line.where).next_seq
             line.waiting.extend(item for item in items if item.seq >= there)
             for item in items:
                 if item.seq < there:

@@ -26,6 +26,8 @@ class Scenario:
     poison: frozenset[tuple[int, int]] = frozenset()  # (lane, seq) that some gate or the loss cannot process
     snapshots: bool = True
     trims: bool = False
+    rereads_homes: bool = True  # who takes a lane hears its homecomings from where the standing was read
+    walks: bool = True  # shells find out how far a lane has come by walking it; else by its last message
     faults: bool = True
     forging: bool = True
     steps: int = 150  # of the phase with faults
@@ -62,6 +64,7 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
     lanes = one_of(choices, (1, 2, 1, 3))
     window = one_of(choices, (2, 1, 3))
     fixed = bool(choices.pick(3) == 1)
+    walks = choices.pick(2) == 0
     return Scenario(
         gates=one_of(choices, (2, 1, 3, 2)),
         lanes=lanes,
@@ -72,11 +75,14 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         epochs=one_of(choices, (1, 2)),
         batches=one_of(choices, (3, 2, 4, 5)),
         backlog=one_of(choices, (64, 1, 2)),
-        max_staleness=one_of(choices, (64, 1, 3)),
+        # fixed: a batch may wait for others that are not issued yet; a lower bound would hold these up for ever
+        max_staleness=one_of(choices, (64, window * lanes) if fixed else (64, 1, 3)),
         poison=frozenset({(choices.pick(lanes), choices.pick(4))}) if choices.pick(4) == 1 else frozenset(),
         snapshots=choices.pick(2) == 1,
         trims=choices.pick(2) == 1,
-        forging=choices.pick(2) == 1,
+        rereads_homes=choices.pick(2) == 0,
+        walks=walks,
+        forging=walks and choices.pick(2) == 1,
         steps=one_of(choices, (60, 150, 30)),
         real_codec=real_codec,
     )

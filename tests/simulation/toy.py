@@ -1,4 +1,4 @@
-"""A network's arithmetic in one 64-bit word, where every use of wrong weights, order or staleness changes all that follows.
+"""A network's arithmetic in one 64-bit word: any use of wrong weights, order or staleness changes all that follows.
 
 All sums are modulo 2**64 and multipliers are odd or mixed with other terms, so no information is lost on the way.
 """

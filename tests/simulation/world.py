@@ -17,7 +17,7 @@ from akkafka.sentinel.training import TrainCore
 
 from . import codec
 from .choices import Choices
-from .lane_end import Edge, LaneEnd
+from .lane_end import Edge, LaneEnd, Standing
 from .scenario import Scenario
 
 RUN = Run(b"defined!", b"first...")
@@ -73,7 +73,8 @@ class World:
     requests: list[Request] = field(default_factory=list)
     passes: list[tuple[int, PassEnded]] = field(default_factory=list)  # (batches asked for, result)
     halts: list[AkkafkaError] = field(default_factory=list)
-    trail: list[str] = field(default_factory=list)  # what happened, for eyes
+    trims: int = 0
+    sleeping: Callable[[int, int], bool] = lambda gate, version: False  # set by the schedule
     log: MemoryLog = field(init=False)
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
@@ -130,9 +131,18 @@ class World:
 
     def end(self, where: TopicPartition) -> LaneEnd:
         """How far a lane of an edge has come."""
-        end = self.ends[where]
-        end.follow(self.values[where])
+        end, values = self.ends[where], self.values[where]
+        if end.position < len(values):
+            end.follow(values)
         return end
+
+    def standing(self, where: TopicPartition) -> Standing:
+        """What a shell finds out about a lane."""
+        end = self.end(where)
+        if not self.scenario.walks:
+            last = end.newest(self.values[where])
+            return Standing(last.seq + 1 if last is not None else 0, last, end.position)
+        return Standing(end.next_seq, end.first[-1][1] if end.first else None, end.position)
 
     def refuse(self, where: TopicPartition, offset: int, reason: str) -> None:
         self.refused.append(Refused(where, offset, reason))
@@ -147,9 +157,6 @@ class World:
         self.requests.remove(request)
         for value in request.values:
             self.append(request.where, value)
-
-    def note(self, what: str) -> None:
-        self.trail.append(what)
 
 
 def _forward_fits(gate: int, lane: int) -> Callable[[bytes | None], Edge | None]:

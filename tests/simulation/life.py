@@ -1,0 +1,92 @@
+"""One schedule from its choices to its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from akkafka.gate.state import GateState
+
+from . import toy
+from .choices import Choices, Seeded
+from .codec import codec
+from .gate_start import read_shelf
+from .oracle import Oracle, Version
+from .reference import final_weights
+from .scenario import Scenario, drawn
+from .schedule import Schedule
+from .world import Cores, World
+
+
+def live(
+    choices: Choices, scenario: Scenario | None = None, cores: Cores | None = None, *, real: bool = False
+) -> World:
+    """Run a schedule and judge it. Raises AssertionError, or what a core raised."""
+    with codec(real=real):
+        world = World(scenario or drawn(choices), choices, cores or Cores())
+        schedule = Schedule(world)
+        schedule.run()
+        oracle = Oracle(world)
+        oracle.check()
+        _check_cores(schedule, oracle)
+        _check_snapshots(world, oracle)
+        _check_reference(world, oracle)
+    return world
+
+
+def live_seed(seed: int, cores: Cores | None = None, *, real: bool = False, **fixed: Any) -> World:
+    """A schedule from a seed; `fixed` overrides what is drawn."""
+    choices = Seeded(seed)
+    scenario = drawn(choices)
+    if fixed:
+        scenario = replace(scenario, **fixed)
+    return live(choices, scenario, cores, real=real)
+
+
+def _check_cores(schedule: Schedule, oracle: Oracle) -> None:
+    """What processes serve is what the journal explains, and they hold on to nothing that is over."""
+    for gate, processes in enumerate(schedule.gates):
+        for process in processes:
+            core = process.core
+            if core is None:
+                continue
+            _same(core.certain, oracle.versions[gate], f"{process.name}'s certain state")
+            for state in core.states.values():
+                assert state.version <= core.certain.version, f"{process.name} speculates at the end"
+            if not core.leaving:
+                assert core.open_batches == 0, f"{process.name} holds {core.open_batches} batches that are over"
+                assert not any(lane.inputs or lane.asked for lane in core._lanes), f"{process.name} holds inputs"
+                core._forget_states()  # as the next update would
+                extra = [v for v in core.states if v < core.certain.version - schedule.world.scenario.ring]
+                assert not extra, f"{process.name} holds versions {extra} that nobody needs"
+
+
+def _same(state: GateState, versions: list[Version], told: str) -> None:
+    assert state.version < len(versions), f"{told}: version {state.version} does not exist"
+    version = versions[state.version]
+    got = (toy.number(state.params["w"]), toy.number(state.optimizer["m"]), state.chain, state.applied, state.sources)
+    expected = (version.w, version.m, version.chain, version.applied, version.sources)
+    assert got == expected, f"{told} of version {state.version} is not what the journal makes: {got}, {expected}"
+    if state.version + 1 < len(versions):
+        assert state.next_offset < versions[state.version + 1].next_offset, f"{told} has passed over what counts"
+    assert state.next_offset >= version.next_offset, told
+
+
+def _check_snapshots(world: World, oracle: Oracle) -> None:
+    for gate in range(world.scenario.gates):
+        for snapshot in read_shelf(world, gate).snapshots():
+            _same(snapshot.state, oracle.versions[gate], f"gate {gate}: the snapshot")
+            for version, older in snapshot.older.items():
+                truth = oracle.versions[gate][version]
+                assert (toy.number(older.params["w"]), older.chain) == (truth.w, truth.chain), "an older state is wrong"
+
+
+def _check_reference(world: World, oracle: Oracle) -> None:
+    """A fixed schedule, and window 1 in one lane, leave the weights of a plain loop, whatever happened."""
+    s = world.scenario
+    synchronous = s.lanes == 1 and s.window == 1
+    if s.poison or not (s.fixed or synchronous):
+        return
+    delay = s.delay if s.fixed else 0
+    final = [(oracle.versions[gate][-1].w, oracle.versions[gate][-1].m) for gate in range(s.gates)]
+    assert final == final_weights(s, delay), "the weights differ from those of the plain loop"

@@ -1,0 +1,306 @@
+"""Faults put into the cores on purpose: a simulation that overlooks one of them proves nothing about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from akkafka.gate import core, recovery
+from akkafka.gate import events as e
+from akkafka.gate.core import GateCore
+from akkafka.gate.recovery import OutputFact
+from akkafka.gate.snapshot import Snapshot
+from akkafka.gate.state import CountingRule, GateState
+from akkafka.protocol.messages import Hop, JournalRecord
+from akkafka.protocol.sequence import Verdict
+from akkafka.sentinel import passes, training
+from akkafka.sentinel.passes import PassCore
+from akkafka.sentinel.training import TrainCore
+
+Patch = pytest.MonkeyPatch
+_TRIMMING: Mapping[str, Any] = {
+    "trims": True, "snapshots": True, "gates": 1, "lanes": 2, "eval_lanes": 0, "window": 3, "batches": 8, "steps": 250,
+    "fixed": False, "forging": False, "poison": frozenset(), "backlog": 64, "max_staleness": 64,
+}  # fmt: skip
+
+_POISONED: Mapping[str, Any] = {"window": 3, "poison": frozenset({(0, 1), (0, 2)}), "snapshots": False}
+_CROWDED: Mapping[str, Any] = {"lanes": 3, "gates": 1, "fixed": False, "window": 3, "batches": 9, "eval_lanes": 0}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault and how it gets in; `scenario` sets what it needs to show."""
+
+    name: str
+    put: Callable[[Patch], None]
+    scenario: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _takes_duplicates(seq: int, expected: int) -> Verdict:
+    return Verdict.NEXT if seq <= expected else Verdict.AHEAD
+
+
+def _takes_gaps(seq: int, expected: int) -> Verdict:
+    return Verdict.NEXT if seq >= expected else Verdict.DUPLICATE
+
+
+def _appends_before_delivery(patch: Patch) -> None:
+    def computed(self: GateCore, event: e.BackwardComputed) -> None:
+        GateCore._backward_computed(self, event)
+        self._pending[-1].delivered = True
+        self._append_due()
+
+    patch.setitem(core._HANDLERS, e.BackwardComputed, computed)
+
+
+def _forwards_before_commit(patch: Patch) -> None:
+    def flush(self: GateCore, lane: core._Lane) -> None:
+        while lane.outbox:
+            self._out.append(e.SendForward(lane.outbox.popleft().message))
+
+    patch.setattr(GateCore, "_flush", flush)
+
+
+def _snapshots_speculation(patch: Patch) -> None:
+    honest = GateCore.take_snapshot
+
+    def take(self: GateCore) -> None:
+        honest(self)
+        asked = self._out[-1]
+        assert isinstance(asked, e.TakeSnapshot)
+        self._out[-1] = replace(asked, state=self.newest)
+
+    patch.setattr(GateCore, "take_snapshot", take)
+
+
+def _changed_job(patch: Patch, change: Callable[[GateCore, e.ComputeBackward], e.ComputeBackward]) -> None:
+    honest = GateCore._compute
+
+    def compute(self: GateCore, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> None:
+        honest(self, change(self, job) if isinstance(job, e.ComputeBackward) and not job.message.void else job)
+
+    patch.setattr(GateCore, "_compute", compute)
+
+
+def _uses_live_weights(patch: Patch) -> None:
+    _changed_job(patch, lambda self, job: replace(job, then=self.newest.params))
+
+
+def _trusts_its_own_copy(patch: Patch) -> None:
+    def change(self: GateCore, job: e.ComputeBackward) -> e.ComputeBackward:
+        own = self._lanes[job.message.lane].stash.get(job.message.seq)
+        return job if own is None else replace(job, hop=own.hop)
+
+    _changed_job(patch, change)
+
+
+def _trusts_its_own_tape(patch: Patch) -> None:
+    def change(self: GateCore, job: e.ComputeBackward) -> e.ComputeBackward:
+        own = self._lanes[job.message.lane].stash.get(job.message.seq)
+        return job if own is None or own.tape is None else replace(job, tape=own.tape)
+
+    _changed_job(patch, change)
+
+
+def _trusts_any_offset(patch: Patch) -> None:
+    def appended(self: GateCore, event: e.Appended) -> None:
+        expected = self.certain.next_offset
+        GateCore._appended(self, e.Appended(expected) if event.offset > expected and not self._adrift else event)
+
+    patch.setitem(core._HANDLERS, e.Appended, appended)
+
+
+def _keeps_speculation(patch: Patch) -> None:
+    honest = GateCore._drift
+
+    def drift(self: GateCore) -> None:
+        states = [pending.state for pending in self._pending]
+        honest(self)
+        for pending, state in zip(self._pending, states, strict=True):
+            pending.state = state
+
+    patch.setattr(GateCore, "_drift", drift)
+
+
+def _counts_again(patch: Patch) -> None:
+    patch.setattr(GateCore, "_drop_pending", lambda self, record: None)
+    patch.setattr(GateCore, "_counted", lambda self, record: False)
+
+
+def _appends_unknown_as_certain(patch: Patch) -> None:
+    def unknown(self: GateCore, event: e.AppendUnknown) -> None:
+        GateCore._appended(self, e.Appended(self.certain.next_offset))
+
+    patch.setitem(core._HANDLERS, e.AppendUnknown, unknown)
+
+
+def _ignores_the_chain(patch: Patch) -> None:
+    honest = GateCore._state_at
+
+    def state_at(self: GateCore, hop: Hop) -> GateState | None:
+        return self.states.get(hop.version) or honest(self, hop)
+
+    patch.setattr(GateCore, "_state_at", state_at)
+
+
+def _resumes_too_far(patch: Patch) -> None:
+    honest = recovery.lane_start
+
+    def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[core.LaneStart, int]:
+        start, offset = honest(facts, applied)
+        return start, offset + bool(facts)
+
+    patch.setattr(recovery, "lane_start", lane_start)
+
+
+def _counts_late_copies(patch: Patch) -> None:
+    def counts(self: CountingRule, state: GateState, record: JournalRecord) -> bool:
+        return record.gate == self.gate and record.lane < len(state.applied) and record.hop.version <= state.version
+
+    patch.setattr(CountingRule, "counts", counts)
+
+
+def _forgets_older_weights(patch: Patch) -> None:
+    honest = GateCore.take_snapshot
+
+    def take(self: GateCore) -> None:
+        honest(self)
+        asked = self._out[-1]
+        assert isinstance(asked, e.TakeSnapshot)
+        self._out[-1] = replace(asked, older={})
+
+    patch.setattr(GateCore, "take_snapshot", take)
+    _lets_go_by_its_own_copies(patch)
+
+
+def _lets_go_by_its_own_copies(patch: Patch) -> None:
+    def oldest(snapshots: Sequence[Snapshot], lanes: object, entries: object) -> Snapshot | None:
+        return snapshots[1] if len(snapshots) > 1 else None
+
+    patch.setattr(recovery, "oldest_needed", oldest)
+
+
+def _forgets_the_ring(patch: Patch) -> None:
+    def forget(self: GateCore) -> None:
+        for version in [v for v in self.states if v < self.certain.version]:
+            del self.states[version]
+
+    patch.setattr(GateCore, "_forget_states", forget)
+
+
+def _begins_while_adrift(patch: Patch) -> None:
+    patch.setattr(GateCore, "_may_begin", property(lambda self: not (self._computing or self._halted or self.leaving)))
+
+
+def _forwards_too_early(patch: Patch) -> None:
+    patch.setattr(GateCore, "_too_early", lambda self, message: False)
+
+
+def _fixed_takes_the_newest(patch: Patch) -> None:
+    patch.setattr(GateCore, "_forward_state", lambda self, message: self.newest)
+
+
+def _backward_in_order_of_arrival(patch: Patch) -> None:
+    def order(self: GateCore) -> list[core._Lane]:
+        waiting = [lane for lane in self._lanes if lane.backwards]
+        return sorted(waiting, key=lambda lane: lane.backwards[0][0])
+
+    patch.setattr(GateCore, "_backward_order", order)
+
+
+def _believes_all_outputs(patch: Patch) -> None:
+    patch.setattr(recovery, "first_copies", list)
+
+
+def _folds_without_rollback(patch: Patch) -> None:
+    honest = GateCore._take_back
+
+    def take_back(self: GateCore, lane: core._Lane) -> None:
+        kept = list(lane.outbox)
+        honest(self, lane)
+        lane.forwards.clear()
+        lane.outbox.extend(kept)
+
+    patch.setattr(GateCore, "_take_back", take_back)
+
+
+def _void_overtakes(patch: Patch) -> None:
+    honest = TrainCore._settle
+
+    def settle(self: TrainCore, offset: int, message: Any, void: str, dy: Any) -> None:
+        mine = [a for a in self._answers[message.lane] if a.offset == offset]
+        self._answers[message.lane].remove(mine[0])
+        self._answers[message.lane].appendleft(mine[0])
+        honest(self, offset, message, void, dy)
+
+    patch.setattr(TrainCore, "_settle", settle)
+
+
+def _believes_any_homecoming(patch: Patch) -> None:
+    def home(self: TrainCore, event: Any) -> None:
+        own = self._lanes.get(event.lane)
+        if own is not None:
+            own.home = max(own.home, event.seq)
+        honest(self, event)
+
+    honest = TrainCore._home
+    patch.setattr(TrainCore, "_home", home)
+
+
+def _begins_lanes_anew(patch: Patch) -> None:
+    honest = TrainCore._take
+    patch.setattr(TrainCore, "_take", lambda self, standing: honest(self, replace(standing, cursor=None)))
+
+
+def _takes_any_batch_for_its_own(patch: Patch) -> None:
+    patch.setattr(PassCore, "_carries", lambda self, message, batch: True)
+
+
+def _forgets_lost_batches(patch: Patch) -> None:
+    patch.setattr(PassCore, "_again", lambda self, batches: None)
+
+
+MUTANTS = [
+    Mutant("a gate takes duplicates for new batches", lambda p: p.setattr(core, "judge", _takes_duplicates)),
+    Mutant("a gate takes batches ahead of their turn", lambda p: p.setattr(core, "judge", _takes_gaps)),
+    Mutant("a record is appended before its gradient is delivered", _appends_before_delivery),
+    Mutant("forwards leave before their version exists", _forwards_before_commit),
+    Mutant("a snapshot is ahead of the journal", _snapshots_speculation),
+    Mutant("live weights are used for w_f", _uses_live_weights),
+    Mutant("the own copy's hop is used instead of the first one's", _trusts_its_own_copy),
+    Mutant("the own copy's tape is used instead of the first one's", _trusts_its_own_tape),
+    Mutant("an unexpected offset is trusted", _trusts_any_offset),
+    Mutant("an unknown append is taken for done", _appends_unknown_as_certain),
+    Mutant("speculation is kept after a foreign record", _keeps_speculation),
+    Mutant("forwards of a rolled back version leave", _folds_without_rollback),
+    Mutant("a counted record is appended again as if it counted", _counts_again),
+    Mutant("late copies of a record count", _counts_late_copies),
+    Mutant("versions are compared without their history", _ignores_the_chain, _CROWDED),
+    Mutant("a restart resumes one input too far", _resumes_too_far),
+    Mutant("a restart believes forged outputs", _believes_all_outputs, {"forging": True}),
+    Mutant("a snapshot forgets older weights and the journal goes", _forgets_older_weights, _TRIMMING),
+    Mutant("own copies decide what the journal may lose", _lets_go_by_its_own_copies, _TRIMMING),
+    Mutant(
+        "the ring of the fixed schedule is forgotten",
+        _forgets_the_ring,
+        {"fixed": True, "delay": 3, "max_staleness": 64},
+    ),
+    Mutant("work begins while the journal is unknown", _begins_while_adrift),
+    Mutant("a restarted gate forwards before its backlog is applied", _forwards_too_early, {"lanes": 1, "window": 1}),
+    Mutant("the fixed schedule takes the newest weights", _fixed_takes_the_newest, {"fixed": True}),
+    Mutant("the fixed schedule applies as things come", _backward_in_order_of_arrival, {"fixed": True, "lanes": 2}),
+    Mutant("a training sentinel answers duplicates", lambda p: p.setattr(training, "judge", _takes_duplicates)),
+    Mutant("a void batch overtakes one whose loss is computed", _void_overtakes, _POISONED),
+    Mutant("any homecoming counts for all before it", _believes_any_homecoming, {"lanes": 1, "window": 1}),
+    Mutant("a lane that changes hands begins anew", _begins_lanes_anew),
+    Mutant("a pass counts whatever comes out", _takes_any_batch_for_its_own, {"eval_lanes": 2}),
+    Mutant(
+        "a pass counts outputs ahead of their turn",
+        lambda p: p.setattr(passes, "judge", _takes_gaps),
+        {"eval_lanes": 1, "forging": True},
+    ),
+    Mutant("a pass forgets the batches of a lost lane", _forgets_lost_batches, {"eval_lanes": 1}),
+]

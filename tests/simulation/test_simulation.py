@@ -1,0 +1,84 @@
+"""Thousands of lives of small networks, each judged from its log alone. A seed that fails is a schedule to replay:
+`live_seed(seed)`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from akkafka.gate import events as e
+from akkafka.gate.core import GateCore
+
+from .choices import Listed
+from .life import live, live_seed
+from .world import Cores
+
+FAST, BLOCK = 1200, 300
+MASS = 10_000
+
+
+@pytest.mark.parametrize("first", range(0, FAST, BLOCK))
+def test_any_schedule_of_faults_keeps_the_promises(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        live_seed(seed)
+
+
+def test_the_promises_hold_for_the_bytes_of_the_real_codec_too() -> None:
+    for seed in range(100_000, 100_120):
+        live_seed(seed, real=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(FAST, FAST + MASS, 1000))
+def test_a_mass_of_schedules_keeps_the_promises(first: int) -> None:
+    for seed in range(first, first + 1000):
+        live_seed(seed)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@given(st.lists(st.integers(0, 5039), max_size=400))
+def test_a_schedule_that_hypothesis_makes_keeps_the_promises(numbers: list[int]) -> None:
+    live(Listed(numbers), real=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_faults_a_fixed_schedule_equals_the_plain_loop(seed: int) -> None:
+    live_seed(seed, fixed=True, faults=False, max_staleness=64)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 5])
+def test_a_fixed_schedule_equals_the_plain_loop_for_any_delay(delay: int) -> None:
+    for seed in range(30):
+        live_seed(seed, fixed=True, delay=delay, max_staleness=64, poison=frozenset())
+
+
+def test_one_lane_with_a_window_of_one_equals_the_synchronous_loop_whatever_happens() -> None:
+    for seed in range(150):
+        live_seed(seed, lanes=1, window=1, fixed=False, poison=frozenset())
+
+
+def test_a_seed_gives_the_same_life_again() -> None:
+    first, second = (live_seed(7, real=True) for _ in range(2))
+    assert first.values == second.values
+    assert first.time > 20
+
+
+def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
+    seen: Counter[str] = Counter()
+
+    class Counting(GateCore):
+        def on(self, event: e.Event) -> list[e.Instruction]:
+            asked = super().on(event)
+            seen.update(type(told).__name__ for told in [event, *asked])
+            return asked
+
+    for seed in range(200):
+        world = live_seed(seed, Cores(gate=Counting))
+        seen.update(trimmed=world.trims, forged=len(world.forged), refused=len(world.refused), passes=len(world.passes))
+    every = {kind.__name__ for kind in (*get_args(e.Event), *get_args(e.Instruction))} - {"Halt"}
+    rare = {name: seen[name] for name in (*every, "trimmed", "forged", "refused", "passes") if seen[name] < 5}
+    assert not rare

@@ -15,12 +15,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, Headers, Producer, RecordTooLargeError, TopicPartition
+from akkafka.broker.base import (
+    Broker,
+    BrokerUnavailableError,
+    Headers,
+    Producer,
+    Record,
+    RecordTooLargeError,
+    TopicPartition,
+)
 from akkafka.broker.reading import last_records, reading
-from akkafka.errors import AkkafkaError, BrokerError
+from akkafka.errors import AkkafkaError, BrokerError, ProtocolError
+from akkafka.protocol import wire
+from akkafka.protocol.messages import Backward, Forward, Run
 
 log = logging.getLogger("akkafka.outlet")
 _PAUSE_S = 0.2
+_TAIL = 8  # a duplicate or something that is not ours may be the very last
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +50,13 @@ class Outlet:
         self,
         broker: Broker,
         name: str,
-        seq_of: Callable[[bytes | None], int | None],
+        run: Run,
         failed: Callable[[AkkafkaError], None],
     ) -> None:
-        """`seq_of` tells a record's seq (None: not one of ours); `failed` hears of what cannot be mended."""
+        """`run`: whose messages count at a lane's end; `failed` hears of what cannot be mended."""
         self._broker = broker
         self._name = name
-        self._seq_of = seq_of
+        self._run = run
         self._failed = failed
         self._producer: Producer | None = None
         self._queues: dict[TopicPartition, deque[_Item]] = {}
@@ -168,8 +179,18 @@ class Outlet:
     async def _look_up(self) -> None:
         parts = [where for where, queue in self._queues.items() if queue]
         async with reading(self._broker, f"{self._name}-mend") as reader:
-            last = await last_records(self._broker, reader, parts)
+            last = await last_records(self._broker, reader, parts, _TAIL)
         for where, records in last.items():
-            seq = self._seq_of(records[-1].value) if records else None
-            if seq is not None:
-                self._deliver(where, seq)
+            seqs = [seq for record in records if (seq := self._seq_of(record)) is not None]
+            if seqs:
+                self._deliver(where, max(seqs))
+
+    def _seq_of(self, record: Record) -> int | None:
+        """Seq of a message of this run that lies in its own lane; nothing else says what was delivered."""
+        try:
+            message = wire.decode(record.value)
+        except ProtocolError:
+            return None
+        if not isinstance(message, Forward | Backward) or message.run != self._run:
+            return None
+        return message.seq if message.lane == record.partition else None

@@ -128,7 +128,7 @@ async def read_lanes(broker: Broker, network: Network, gate: int, applied: tuple
         todo, held = parts, await broker.bounds(parts)
         while todo:
             for where, records in (await last_records(broker, reader, todo, count)).items():
-                found = [output_fact(network.run, gate, record.value) for record in records]
+                found = [output_fact(network.run, gate, record.value, where.partition) for record in records]
                 facts[where] = [fact for fact in found if fact is not None]
             todo = [
                 where
@@ -146,6 +146,9 @@ async def place_gate(broker: Broker, network: Network, gate: int, model: Model) 
     restored = await restore(broker, network, gate, model=model)
     places = await read_lanes(broker, network, gate, restored.state.applied)
     hops = [hop for place in places for _, hop in place.start.open]
+    if any(hop.version > restored.state.version for hop in hops):
+        # Another process is at work: what it sent after we had read the journal may name later versions.
+        restored = await restore(broker, network, gate, model=model)
     check_outputs(gate, restored.state, [OutputFact(0, hop) for hop in hops])
     missing = {hop.version for hop in hops} - restored.states.keys()
     if missing:

@@ -18,7 +18,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
-from akkafka.errors import AkkafkaError, LogLostError, NewerSchemaError, ProtocolError
+from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
 from akkafka.gate import events as e
 from akkafka.gate.compute import ComputeThread
 from akkafka.gate.core import CoreSettings, GateCore
@@ -144,7 +144,7 @@ class Gate:
         )
 
     def _open_parts(self, restored: Restored) -> None:
-        self._outlet = Outlet(self._broker, f"{self.process}-edges", _seq_of, self._fail)
+        self._outlet = Outlet(self._broker, f"{self.process}-edges", self._network.run, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
         self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.manifests)
 
@@ -156,6 +156,7 @@ class Gate:
             gate=self.gate,
             rule=counting_rule(self._network, self.gate),
             delay=ring(self._network),
+            window=self._network.definition.schedule.window,
             snapshot_bytes=snapshots.every_bytes,
             snapshot_seconds=snapshots.every_seconds,
             check_input=self._model.check_input,
@@ -395,11 +396,3 @@ class Gate:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-
-
-def _seq_of(value: bytes | None) -> int | None:
-    try:
-        message = wire.decode(value)
-    except AkkafkaError:
-        return None
-    return message.seq if isinstance(message, Forward | Backward) else None

@@ -175,6 +175,12 @@ class Definition(_Frozen):
                 "[schedule] kind = 'fixed' needs all training lanes on one source",
                 hint="The fixed schedule numbers batches n = seq x lanes + lane; use one entry in lanes.train.",
             )
+        bound = self.schedule.max_staleness
+        if fixed and bound is not None and bound < self.in_flight:
+            raise ConfigError(
+                f"[schedule] max_staleness = {bound} is less than window x lanes = {self.in_flight}, kind is 'fixed'",
+                hint="The fixed schedule goes round the lanes in turn: with less than a window of each it would stop.",
+            )
         if self.schedule.delay is not None and not fixed:
             raise ConfigError(
                 f"[schedule] delay = {self.schedule.delay} belongs to kind = 'fixed', got kind = 'arrival'",

@@ -1,12 +1,13 @@
 """`--set key.path=value`: one setting of a file, changed from the command line and checked like the rest of the file.
 
 The path goes by keys, positions in lists and names of gates: `schedule.window=3`, `lanes.train.0.lanes=2`,
-`gate.fc1.optimizer.lr=0.1` or `gate.0.optimizer.lr=0.1`. The value is TOML; a bare word is a text.
+`gate.fc1.optimizer.lr=0.1` or `gate.0.optimizer.lr=0.1`. The value is TOML; a bare word is a text, and `.1` is 0.1.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from akkafka.nn.registry import nearest
 from akkafka.protocol.faults import Path
 
 _DATES = (datetime.date, datetime.time)  # datetime is a date
+# TOML wants digits on both sides of the point.
+_SHORT_FLOAT = re.compile(r"[+-]?(\d+\.|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _OPENERS = ("[", "{", '"', "'")
 
 
@@ -74,6 +77,8 @@ def _value(text: str, word: str) -> Any:
     try:
         read = tomllib.loads(f"value = {word}")
     except (tomllib.TOMLDecodeError, RecursionError) as error:
+        if _SHORT_FLOAT.fullmatch(word):
+            return float(word)
         if word.startswith(_OPENERS):
             raise ConfigError(f"--set {text}: the value is no TOML: {error}") from error
         return word

@@ -69,7 +69,7 @@ def _unpacked(body: memoryview, longest: int) -> Any:
             max_str_len=MAX_TEXT,
         )
     except Exception as error:  # msgpack raises half a dozen kinds; to us they are one
-        raise ProtocolError(f"not the msgpack that a message is made of: {str(error)[:200]}") from error
+        raise ProtocolError(f"not the msgpack that a message is made of: {error}") from error
 
 
 def _no_extension(code: int, data: bytes) -> NoReturn:

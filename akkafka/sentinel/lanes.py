@@ -27,21 +27,35 @@ async def training_places(broker: Broker, network: Network, lanes: Collection[in
     """Places of training lanes: outputs are read on behind the last one that was answered."""
     topics = network.topics
     issued = topics.forward(0)
-    answered, home = topics.backward(network.gate_count), topics.backward(0)
-    last = await _last(broker, network, [issued, answered, home], lanes)
-    return {lane: _training_place(lane, last, issued, answered, home) for lane in lanes}
+    answered = topics.backward(network.gate_count)
+    last = await _last(broker, network, [issued, answered], lanes)
+    homes = await _homes(broker, network, lanes)
+    return {lane: _training_place(lane, last, issued, answered, homes[lane]) for lane in lanes}
+
+
+async def _homes(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, int]:
+    """Next seq to come home, by lane: behind the highest at the lane's end, as the very last may be a late duplicate.
+
+    A home that is read too low would keep a full window shut for ever. Duplicates come from processes that were
+    doubled or woken, a window of batches each at the most; homecomings are small, so far more than that are read.
+    """
+    parts = [TopicPartition(network.topics.backward(0), lane) for lane in lanes]
+    async with reading(broker, "homes") as reader:
+        tails = await last_records(broker, reader, parts, 64 + 8 * network.definition.schedule.window)
+    return {
+        where.partition: max((m.seq + 1 for r in tail if isinstance(m := _message(network, [r]), Backward)), default=0)
+        for where, tail in tails.items()
+    }
 
 
 def _training_place(
-    lane: int, last: dict[TopicPartition, Message | None], issued: str, answered: str, home: str
+    lane: int, last: dict[TopicPartition, Message | None], issued: str, answered: str, home: int
 ) -> LanePlace:
-    newest = last[TopicPartition(issued, lane)]
-    answer, homecoming = last[TopicPartition(answered, lane)], last[TopicPartition(home, lane)]
+    newest, answer = last[TopicPartition(issued, lane)], last[TopicPartition(answered, lane)]
     seq, cursor = _issued(newest)
     done = answer.seq + 1 if isinstance(answer, Backward) else 0
     offset = answer.source + 1 if isinstance(answer, Backward) else 0
-    back = homecoming.seq + 1 if isinstance(homecoming, Backward) else 0
-    return LanePlace(LaneStanding(lane, seq, cursor, back, done), offset)
+    return LanePlace(LaneStanding(lane, seq, cursor, home, done), offset)
 
 
 async def passing_places(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, LanePlace]:

@@ -16,7 +16,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
-from akkafka.errors import AkkafkaError, NewerSchemaError, ProtocolError
+from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import LaneFigures, SentinelFigures
 from akkafka.protocol.messages import Backward, Forward, Mode
@@ -37,7 +37,7 @@ class Rim:
         self.broker, self.network, self.mode, self.process = broker, network, mode, process
         self.topics = network.topics
         self.side = SideChannel(broker, network, process)
-        self.outlet = Outlet(broker, f"{process}-edges", _seq_of, self.fail)
+        self.outlet = Outlet(broker, f"{process}-edges", network.run, self.fail)
         self.state: State = "starting"
         self.waiting_for = ""
         self.ended = asyncio.Event()
@@ -205,11 +205,3 @@ def _voided(message: Forward) -> Forward:
         void=f"a batch of {message.x.nbytes} bytes, a message takes {MAX_MESSAGE_BYTES}",
         issued_ns=message.issued_ns,
     )
-
-
-def _seq_of(value: bytes | None) -> int | None:
-    try:
-        message = wire.decode(value)
-    except AkkafkaError:
-        return None
-    return message.seq if isinstance(message, Forward | Backward) else None

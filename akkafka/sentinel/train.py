@@ -208,7 +208,8 @@ class TrainSentinel:
             self._rim.refuse(record.topic, record.partition, record.offset, "a gradient where outputs belong")
 
     def _home(self, record: Record, message: Forward | Backward) -> None:
-        if isinstance(message, Backward) and message.run == self._network.run:
+        whole = isinstance(message, Backward) and len(message.trail) == self._network.gate_count
+        if whole and message.run == self._network.run:
             self._do(e.HomeArrived(message.lane, message.seq))
         else:
             self._rim.refuse(record.topic, record.partition, record.offset, "no homecoming of this run")

@@ -183,6 +183,7 @@ def test_a_gate_that_only_reshapes_hands_on_bytes() -> None:
         data={"name": "mnist"}, gates=gates([{"type": "flatten"}], [{"type": "scale"}, {"type": "linear", "out": 10}])
     )
     assert [layer.out_dtype for layer in definition.layers] == [np.uint8, np.float32]
+    assert [layer.in_dtype for layer in definition.layers] == [np.uint8, np.uint8]
 
 
 @pytest.mark.parametrize("out", [1, 9])
@@ -225,6 +226,7 @@ def test_softmax_on_real_targets_is_refused() -> None:
         ({"schedule": {"kind": "fixed", "delay": -1}}, "delay must be at least 0"),
         ({"schedule": {"delay": 3}}, "delay = 3 belongs to kind = 'fixed'"),
         ({"schedule": {"kind": "fixed"}, "lanes": {"train": [{}, {}]}}, "one source"),
+        ({"schedule": {"kind": "fixed", "window": 3, "max_staleness": 2}}, "max_staleness = 2 is less than"),
         ({"lanes": {"train": [{"lanes": 64}] * 17}}, f"takes up to {MAX_LANES}"),
         ({"lanes": {"train": [{"shard": "30000"}]}}, "'30000'"),
         ({"lanes": {"train": [{"shard": "5:5"}]}}, "no row"),
@@ -341,9 +343,9 @@ def test_bounds_follow_from_window_and_lanes() -> None:
     definition = small(lanes={"train": [{"lanes": 3}]}, schedule={"window": 4, "kind": "fixed"})
     assert (definition.in_flight, definition.delay, definition.max_staleness) == (12, 11, 48)
     told = small(
-        lanes={"train": [{"lanes": 3}]}, schedule={"window": 4, "kind": "fixed", "delay": 0, "max_staleness": 7}
+        lanes={"train": [{"lanes": 3}]}, schedule={"window": 4, "kind": "fixed", "delay": 0, "max_staleness": 12}
     )
-    assert (told.delay, told.max_staleness) == (0, 7)
+    assert (told.delay, told.max_staleness) == (0, 12)
 
 
 # Masks

@@ -201,6 +201,15 @@ def test_a_field_that_makes_no_sense_is_refused(kind: str, fields: dict[str, Any
     refused(message_with(kind, **fields))
 
 
+@pytest.mark.parametrize(
+    "value", [msgpack.ExtType(5, b""), msgpack.ExtType(5, b"1"), msgpack.Timestamp(0, 0)], ids=repr
+)
+def test_an_extension_is_refused_where_any_plain_value_would_do(value: Any) -> None:
+    assert isinstance(wire.decode(message_with("figures", body={"a": [1]})), m.Figures)
+    refused(message_with("figures", body={"a": [value]}))
+    refused(message_with("figures", since_2031=value))
+
+
 def test_a_reason_repeats_only_the_beginning_of_what_came() -> None:
     long = "x" * 100_000
     assert len(refused(message_with("forward", mode=long))) < 300

@@ -148,6 +148,14 @@ def test_maps_of_many_sizes_are_read() -> None:
         assert facts(wire.decode(wire.encode(record))) == facts(record)
 
 
+@pytest.mark.parametrize(("plain", "held"), [(0, 0), (14, 1), (15, 1), (16, 0), (16, 1), (300, 20)])
+def test_a_kind_may_have_any_number_of_fields(plain: int, held: int) -> None:
+    fields = {f"p{i}": i for i in range(plain)}
+    value = packing.packed(b"", fields, {f"a{i}": [FLOATS, {"in": FLOATS}] for i in range(held)})
+    read = msgpack_numpy.unpackb(value, strict_map_key=False)
+    assert len(read) == plain + held and {key: read[key] for key in fields} == fields
+
+
 def test_older_states_of_many_counts_are_read() -> None:
     for count in (0, 15, 16, 600):
         image = m.StateImage({}, {}, tuple(m.OlderWeights(i, bytes(16), {"w": FLOATS}) for i in range(count)))

@@ -37,7 +37,7 @@ def test_the_tables_name_each_entry_as_its_own_type_does_and_every_field_tells_w
         ({"type": "dc-asgd", "lr": 1.0}, "unknown optimizer 'dc-asgd'", "dc-asgd-"),
         ({"lr": 1.0}, "optimizer: the key 'type' is missing", "momentum"),
         ({"type": "sgd"}, "sgd: lr: field required", "Learning rate"),
-        ({"type": "sgd", "lr": 0}, "sgd: lr: .* greater than 0, got 0", "Learning rate"),
+        ({"type": "sgd", "lr": -0.1}, "sgd: lr: .* greater than or equal to 0, got -0.1", "Learning rate"),
         ({"type": "sgd", "lr": "0.1"}, "sgd: lr: .* number, got '0.1'", "Learning rate"),
         ({"type": "sgd", "lr": float("inf")}, "sgd: lr: ", "Learning rate"),
         ({"type": "sgd", "lr": 0.1, "wieght_decay": 1}, "sgd: unknown key 'wieght_decay'", "weight_decay"),

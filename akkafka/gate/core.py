@@ -35,7 +35,7 @@ class CoreSettings:
     gate: int
     rule: CountingRule
     delay: int = 0  # D of the fixed schedule
-    window: int = 0  # training batches in flight in a lane; 0: not known
+    window: int = 0  # training batches of a lane that are forwarded and not applied, at most; 0: not bounded
     snapshot_bytes: int = 64 << 20
     snapshot_seconds: float = 30.0
     backlog: int = 64  # inputs waiting before the shell is told to read no more
@@ -380,10 +380,13 @@ class GateCore:
         return message.mode.training and message.seq < max(self.certain.applied[message.lane], lane.next_backward)
 
     def _too_early(self, message: Forward) -> bool:
-        """True if the batch that had to be home before this one was issued is not applied here.
+        """True if the window would be exceeded: as many batches of the lane are forwarded and not applied.
 
-        Its gradient is on its way to us for sure, so waiting ends. Without it a restarted or woken process would use
-        weights that are older than the window allows: window 1 would not be synchronous training.
+        The oldest one's gradient is on its way to us for sure, so waiting ends: gates behind us hold only what waits
+        for still older batches, and the last of them waits for a sentinel, which holds nothing back. Where the window
+        is the sentinels' own, only a restarted or woken process ever waits; else it would use weights that are older
+        than the window allows, and window 1 would not be synchronous training. A smaller window of the gates bounds
+        staleness as 1F1B does (PipeDream, SOSP 2019), while the next batches are already here.
         """
         window = self.settings.window
         return message.mode.training and 0 < window <= message.seq - self.newest.applied[message.lane]

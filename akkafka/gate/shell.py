@@ -156,7 +156,7 @@ class Gate:
             gate=self.gate,
             rule=counting_rule(self._network, self.gate),
             delay=ring(self._network),
-            window=self._network.definition.schedule.window,
+            window=self._network.definition.gate_window,
             snapshot_bytes=snapshots.every_bytes,
             snapshot_seconds=snapshots.every_seconds,
             check_input=self._model.check_input,

@@ -105,6 +105,13 @@ class ScheduleSpec(_Frozen):
         "arrival", description="arrival: as messages come, backward first; fixed: reproducible bit for bit."
     )
     window: int = Field(5, ge=1, le=1024, description="Training batches in flight in each lane.")
+    gate_window: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda value: value is None,  # later than the first definitions, whose hashes stay
+        description="arrival only: batches of a lane that a gate has forwarded and not yet applied, at most; others "
+        "wait before it. Staleness is below this times the lanes; default window.",
+    )
     delay: int | None = Field(
         None, ge=0, description="fixed only: batch n uses the weights of version n - delay; default window x lanes - 1."
     )
@@ -180,6 +187,11 @@ class Definition(_Frozen):
             raise ConfigError(
                 f"[schedule] max_staleness = {bound} is less than window x lanes = {self.in_flight}, kind is 'fixed'",
                 hint="The fixed schedule goes round the lanes in turn: with less than a window of each it would stop.",
+            )
+        if self.schedule.gate_window is not None and fixed:
+            raise ConfigError(
+                f"[schedule] gate_window = {self.schedule.gate_window} belongs to kind = 'arrival', got kind = 'fixed'",
+                hint="Set delay instead: it says how old the weights of a batch are.",
             )
         if self.schedule.delay is not None and not fixed:
             raise ConfigError(
@@ -258,6 +270,11 @@ class Definition(_Frozen):
     def in_flight(self) -> int:
         """Training batches in flight over all lanes of the definition."""
         return self.schedule.window * len(self.plan.of(Mode.TRAIN))
+
+    @property
+    def gate_window(self) -> int:
+        """Batches of a lane between a gate's forward and its update, at most."""
+        return min(self.schedule.window, self.schedule.gate_window or self.schedule.window)
 
     @property
     def delay(self) -> int:

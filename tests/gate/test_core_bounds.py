@@ -90,6 +90,18 @@ def test_a_batch_waits_until_the_one_a_window_behind_it_is_applied() -> None:
     assert bench.one(e.ComputeForward).state.version == 1
 
 
+def test_a_gate_holds_as_many_batches_as_its_window_and_the_others_wait() -> None:
+    bench = Bench(window=2)
+    for seq in range(3):
+        bench.forward(seq)
+    bench.compute()
+    bench.compute()
+    assert bench.did(e.ComputeForward) == [] and bench.core.open_batches == 2
+    bench.backward(0, hop=FIRST)
+    bench.compute()
+    assert bench.one(e.ComputeForward).message.seq == 2
+
+
 # --- memory, snapshots, leaving ---------------------------------------------------------------------------------
 
 

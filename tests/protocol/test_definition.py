@@ -225,6 +225,7 @@ def test_softmax_on_real_targets_is_refused() -> None:
         ({"gates": [{**SMALL["gates"][0], "optimizer": {"type": "sdg"}}]}, "unknown optimizer 'sdg'"),
         ({"schedule": {"kind": "fixed", "delay": -1}}, "delay must be at least 0"),
         ({"schedule": {"delay": 3}}, "delay = 3 belongs to kind = 'fixed'"),
+        ({"schedule": {"kind": "fixed", "gate_window": 1}}, "gate_window = 1 belongs to kind = 'arrival'"),
         ({"schedule": {"kind": "fixed"}, "lanes": {"train": [{}, {}]}}, "one source"),
         ({"schedule": {"kind": "fixed", "window": 3, "max_staleness": 2}}, "max_staleness = 2 is less than"),
         ({"lanes": {"train": [{"lanes": 64}] * 17}}, f"takes up to {MAX_LANES}"),
@@ -337,6 +338,11 @@ def test_every_lane_belongs_to_just_one_role(
     owned = [lane for lanes in (*map(plan.of, Mode), plan.spare) for lane in lanes]
     assert owned == list(range(plan.count)) and plan.count == sum(train) + validate + test + predict + spare
     assert [source.lane for source in plan.sources] == list(plan.of(Mode.TRAIN))
+
+
+def test_gates_hold_no_more_than_the_window_or_less_if_told() -> None:
+    held = [small(schedule={"window": 4, "gate_window": wanted}).gate_window for wanted in (None, 2, 9)]
+    assert held == [4, 2, 4]
 
 
 def test_bounds_follow_from_window_and_lanes() -> None:

@@ -132,7 +132,7 @@ class GateProcess:
             gate=self.gate,
             rule=rule(self.world, self.gate),
             delay=s.ring,
-            window=s.window,
+            window=s.held_window,
             snapshot_bytes=1 << 40,
             snapshot_seconds=500.0 if s.snapshots else 1e30,
             backlog=s.backlog,

@@ -82,9 +82,9 @@ def _check_snapshots(world: World, oracle: Oracle) -> None:
 
 
 def _check_reference(world: World, oracle: Oracle) -> None:
-    """A fixed schedule, and window 1 in one lane, leave the weights of a plain loop, whatever happened."""
+    """A fixed schedule, and one lane with a window of 1 (at the sentinel or at the gates), leave the weights of a plain loop, whatever happened."""
     s = world.scenario
-    synchronous = s.lanes == 1 and s.window == 1
+    synchronous = s.lanes == 1 and s.held_window == 1
     if s.poison or not (s.fixed or synchronous):
         return
     delay = s.delay if s.fixed else 0

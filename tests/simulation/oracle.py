@@ -164,9 +164,17 @@ class Oracle:
             assert given.void == m.void or (not given.void and (lane, m.seq) in self.world.scenario.poison), told
             return
         assert not given.void, f"{told}: a void batch came to life"
+        self._check_held(m, version, told)
         key = mask_key(RUN, gate, lane, m.seq)
         expected = toy.forward(toy.number(given.x), version.w, key)
         assert toy.number(m.x) == expected, f"{told}: not what version {hop.version} makes of its input"
+
+    def _check_held(self, m: Forward, version: Version, told: str) -> None:
+        """Weights are never older than the gates' window allows."""
+        s = self.world.scenario
+        if m.mode is Mode.TRAIN and not s.fixed:
+            applied = version.applied[m.lane]
+            assert m.seq < applied + s.held_window, f"{told}: made when {applied} were applied, holds {s.held_window}"
 
     def _version(self, gate: int, hop: Hop, time: int, told: str) -> Version:
         versions = self.versions[gate]

@@ -16,6 +16,7 @@ class Scenario:
     lanes: int = 1  # training lanes
     eval_lanes: int = 1
     window: int = 2
+    gate_window: int = 0  # 0: as the window
     fixed: bool = False
     delay: int = 0
     epochs: int = 1
@@ -36,6 +37,11 @@ class Scenario:
     @property
     def all_lanes(self) -> int:
         return self.lanes + self.eval_lanes
+
+    @property
+    def held_window(self) -> int:
+        """Batches of a lane between a gate's forward and its update, at most."""
+        return min(self.window, self.gate_window or self.window)
 
     @property
     def fixed_lanes(self) -> int:
@@ -84,5 +90,6 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         walks=walks,
         forging=walks and choices.pick(2) == 1,
         steps=one_of(choices, (60, 150, 30)),
+        gate_window=0 if fixed else one_of(choices, (0, 1, 2)),
         real_codec=real_codec,
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from akkafka.errors import BrokerError, LogLostError
 
 Headers = tuple[tuple[str, bytes], ...]
+FETCH_AHEAD_BYTES = 16 << 20
 
 
 class TopicPartition(NamedTuple):
@@ -176,10 +177,13 @@ class Broker(Protocol):
     async def producer(self, name: str) -> Producer:
         """A new idempotent producer; `name` is for logs."""
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> Reader:
+    async def reader(
+        self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1, ahead_bytes: int = FETCH_AHEAD_BYTES
+    ) -> Reader:
         """A new reader with nothing assigned; `max_wait_ms` bounds the long poll, and so the latency of `assign`.
 
         The broker answers once it has `min_bytes`: more than 1 saves requests where nobody is in a hurry.
+        `ahead_bytes`, of a request and of what may lie unread, bounds memory; one larger record comes all the same.
         """
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> Membership:

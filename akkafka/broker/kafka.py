@@ -11,12 +11,12 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from akkafka.broker.base import BrokerUnavailableError, Cluster, TopicPartition, TopicSpec
+from akkafka.broker.base import FETCH_AHEAD_BYTES, BrokerUnavailableError, Cluster, TopicPartition, TopicSpec
 from akkafka.broker.connection import Connection
 from akkafka.broker.link import Link, Presence, quieten_aiokafka, require_fast_records
 from akkafka.broker.membership import KafkaMembership
 from akkafka.broker.producer import KafkaProducer
-from akkafka.broker.reader import EARLIEST, LATEST, KafkaReader
+from akkafka.broker.reader import EARLIEST, LATEST, KafkaReader, LongPoll
 from akkafka.errors import BrokerError
 
 __all__ = ["KafkaBroker"]
@@ -110,9 +110,12 @@ class KafkaBroker:
         made = KafkaProducer(self._new_link(name), name, self._made.discard)
         return await self._kept(made)
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> KafkaReader:
+    async def reader(
+        self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1, ahead_bytes: int = FETCH_AHEAD_BYTES
+    ) -> KafkaReader:
         """See base.Broker."""
-        made = KafkaReader(self._new_link(name), name, max_wait_ms, min_bytes, self._made.discard)
+        poll = LongPoll(max_wait_ms, min_bytes, ahead_bytes)
+        made = KafkaReader(self._new_link(name), name, poll, self._made.discard)
         return await self._kept(made)
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> KafkaMembership:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from akkafka.broker.base import (
+    FETCH_AHEAD_BYTES,
     BrokerUnavailableError,
     Cluster,
     DeliveryError,
@@ -326,7 +327,9 @@ class MemoryBroker:
         self._made.append(made)
         return made
 
-    async def reader(self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1) -> MemoryReader:
+    async def reader(
+        self, name: str, *, max_wait_ms: int = 100, min_bytes: int = 1, ahead_bytes: int = FETCH_AHEAD_BYTES
+    ) -> MemoryReader:
         """See base.Broker; there is no long poll to bound."""
         self._reach()
         made = MemoryReader(name, self.log, self.faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from akkafka.errors import AkkafkaError
 
 INTERNAL_ERROR = 70  # sysexits.h: EX_SOFTWARE
 _WAIT_TOLD_S = 5.0
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_ARENA_MAX = -3, -1, -8
 
 
 def process_name(role: str) -> str:
@@ -139,8 +140,18 @@ def _keep_large_blocks() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 256 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
+        libc.mallopt(_M_ARENA_MAX, 1)
     except (OSError, AttributeError):
         return  # another libc: slower, not wrong
+
+
+def give_back_memory() -> None:
+    """Hand blocks that were needed for once, such as while loading, back to the kernel."""
+    gc.collect()  # a reader that was closed a moment ago holds its last answers in a cycle
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return  # another libc
 
 
 async def until(event: asyncio.Event, *tasks: asyncio.Task[object]) -> None:

@@ -20,7 +20,6 @@ from akkafka.broker.link import Link
 from akkafka.errors import AkkafkaError, BrokerError, LogLostError
 
 PARTITION_FETCH_BYTES = 64 * 1024 * 1024  # at least a topic's limit, or its largest records come one by one
-FETCH_BYTES = 16 * 1024 * 1024  # per request, and per reader what may lie unread before it fetches no more
 PAUSED_BYTES = 1024 * 1024  # fetched of a paused partition, so that it goes on without waiting for the broker
 UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
 BACKOFF_S = 0.1
@@ -50,16 +49,23 @@ class Part:
     missing_since: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LongPoll:
+    """How a reader asks."""
+
+    max_wait_ms: int
+    min_bytes: int
+    ahead_bytes: int  # per request, and per reader what may lie unread before it fetches no more
+
+
 class KafkaReader:
     """base.Reader on a link of its own; one long poll per broker is in flight."""
 
-    def __init__(
-        self, link: Link, name: str, max_wait_ms: int, min_bytes: int, forget: Callable[[KafkaReader], None]
-    ) -> None:
+    def __init__(self, link: Link, name: str, poll: LongPoll, forget: Callable[[KafkaReader], None]) -> None:
         self.name = name
         self._link = link
         self._forget = forget
-        self._max_wait_ms, self._min_bytes = max_wait_ms, min_bytes
+        self._poll = poll
         self._parts: dict[TopicPartition, Part] = {}
         self._fetches: dict[int, asyncio.Task[None]] = {}  # by node; -1: looking for leaders
         self._woken = asyncio.Event()
@@ -175,7 +181,7 @@ class KafkaReader:
         if self._quiet_since is None or now - started < min(timeout, 1.0):
             return
         quiet = now - self._quiet_since
-        if quiet > self._link.settings.patience_s + self._max_wait_ms / 1000:
+        if quiet > self._link.settings.patience_s + self._poll.max_wait_ms / 1000:
             reason = self._away or f"{self._link.settings.bootstrap_servers} is silent"
             raise BrokerUnavailableError(
                 f"reader {self.name} has had no answer for {quiet:.0f} s: {reason}",
@@ -192,11 +198,11 @@ class KafkaReader:
         unread = sum(part.unread for part in self._parts.values() if not part.paused)
         wanted: dict[int, list[Part]] = {}
         for part in self._parts.values():
-            if part.error is None and part.unread < (PAUSED_BYTES if part.paused else FETCH_BYTES):
+            if part.error is None and part.unread < (PAUSED_BYTES if part.paused else self._poll.ahead_bytes):
                 node = self._link.leader(part.where)
                 wanted.setdefault(-1 if node is None else node, []).append(part)
         for node, parts in wanted.items():
-            if node not in self._fetches and unread < FETCH_BYTES:
+            if node not in self._fetches and unread < self._poll.ahead_bytes:
                 # made when it is awaited: a task that is cancelled before its first step would leave it un-awaited
                 work = partial(self._find_leaders, parts) if node == -1 else partial(self._fetch_from, node, parts)
                 self._fetches[node] = asyncio.get_running_loop().create_task(
@@ -255,8 +261,9 @@ class KafkaReader:
         for part in parts:  # in the order of the last service, so that no partition starves behind a large one
             limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
             topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
-        request = FetchRequest(self._max_wait_ms, self._min_bytes, FETCH_BYTES, 0, list(topics.items()))
-        wait = self._max_wait_ms / 1000 + self._link.settings.request_timeout_s
+        poll = self._poll
+        request = FetchRequest(poll.max_wait_ms, poll.min_bytes, poll.ahead_bytes, 0, list(topics.items()))
+        wait = poll.max_wait_ms / 1000 + self._link.settings.request_timeout_s
         answer = await self._link.request(node, request, timeout=wait)
         asked = {part.where: (part, part.fetch_at) for part in parts}
         trouble = False

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from akkafka.broker.base import Broker, Reader, Record, TopicPartition
+from akkafka.broker.base import FETCH_AHEAD_BYTES, Broker, Reader, Record, TopicPartition
 
 _PATIENCE_S = 30.0
 
 
 @asynccontextmanager
-async def reading(broker: Broker, name: str) -> AsyncIterator[Reader]:
+async def reading(broker: Broker, name: str, ahead_bytes: int = FETCH_AHEAD_BYTES) -> AsyncIterator[Reader]:
     """A reader for a moment."""
-    reader = await broker.reader(name, max_wait_ms=20)
+    reader = await broker.reader(name, max_wait_ms=20, ahead_bytes=ahead_bytes)
     try:
         yield reader
     finally:

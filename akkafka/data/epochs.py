@@ -13,7 +13,7 @@ from akkafka.data.dataset import Dataset
 from akkafka.data.keys import permutation
 from akkafka.errors import ConfigError, DataError
 
-__all__ = ["Cursor", "Plan", "Shard", "permutation", "take"]
+__all__ = ["Cursor", "Plan", "Shard", "permutation", "take", "take_targets"]
 
 _RANGE = re.compile(r"\s*(\d{1,10})\s*:\s*(\d{1,10})\s*", re.ASCII)
 _KEPT_EPOCHS = 2  # lanes differ by less than an epoch: the current one and the one before it
@@ -147,8 +147,14 @@ def take(dataset: Dataset, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[Any],
     ndarray.take is the quickest of the ways tried: 90 us for 1024 rows of 784 bytes, against 130 us for
     x[ids] and for take with out= (which copies twice unless it may not raise).
     """
+    targets = take_targets(dataset, ids)  # refuses rows that are not there
+    return dataset.x.take(ids, axis=0), targets
+
+
+def take_targets(dataset: Dataset, ids: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """The targets of these rows, as a new C-contiguous array. Raises DataError for a row that is not there."""
     try:
-        return dataset.x.take(ids, axis=0), dataset.y.take(ids, axis=0)
+        return dataset.y.take(ids, axis=0)
     except IndexError as error:
         raise DataError(
             f"data set {dataset.name!r}, split {dataset.split!r}: a row of the batch is not among its "

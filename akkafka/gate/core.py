@@ -39,7 +39,7 @@ class CoreSettings:
     snapshot_bytes: int = 64 << 20
     snapshot_seconds: float = 30.0
     backlog: int = 64  # inputs waiting before the shell is told to read no more
-    check_input: Callable[[Array], str] = lambda x: ""  # why a batch does not fit; empty: it fits
+    check_input: Callable[[Forward], str] = lambda message: ""  # why a batch does not fit; empty: it fits
     writer: str = ""
 
 
@@ -306,20 +306,20 @@ class GateCore:
             return False
         stashed = lane.stash.get(message.seq)
         tape = stashed.tape if stashed is not None and stashed.hop == hop else None
-        x = None
+        source = None
         if tape is None:
-            x = self._input_again(lane, message.seq, hop)
-            if x is None:
+            source = self._input_again(lane, message.seq, hop)
+            if source is None:
                 return False
         lane.backwards.popleft()
         key = mask_key(self.settings.run, self.settings.gate, lane.number, message.seq)
-        self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, x, base=self.newest, key=key))
+        self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, source, self.newest, key))
         return True
 
-    def _input_again(self, lane: _Lane, seq: int, hop: Hop) -> Array | None:
+    def _input_again(self, lane: _Lane, seq: int, hop: Hop) -> Forward | None:
         fetched = lane.inputs.get(seq)
         if fetched is not None:
-            return fetched.x
+            return fetched
         if seq not in lane.asked:
             lane.asked.add(seq)
             self._out.append(e.FetchInput(lane.number, seq, hop.offset))
@@ -404,7 +404,7 @@ class GateCore:
 
     def _work_forward(self, lane: _Lane, event: e.ForwardArrived, state: GateState) -> None:
         message = event.message
-        reason = message.void or (self.settings.check_input(message.x) if message.x is not None else "")
+        reason = message.void or self.settings.check_input(message)
         if reason:
             self._forwarded(lane, event, state, None, None, reason)
             return
@@ -439,6 +439,7 @@ class GateCore:
             message,
             trail=(*message.trail, hop),
             x=None if void else y,
+            rows=None,
             void=self._voiced(message, void),
         )
         if message.mode.training:

@@ -163,7 +163,7 @@ class ComputeBackward:
     hop: Hop
     then: Params  # weights of the forward, w_f
     tape: Any  # None: run the forward again on `x` first
-    x: Array | None
+    source: Forward | None  # the input again, where there is no tape
     base: GateState
     key: int
 

@@ -13,7 +13,8 @@ from akkafka.optim.optimizer import Step
 from akkafka.optim.warm import warm_up as warm_up_optimizer
 from akkafka.protocol import wire
 from akkafka.protocol.definition import Definition
-from akkafka.protocol.messages import JournalRecord, Run
+from akkafka.protocol.messages import Forward, JournalRecord, Run
+from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 
 class Model:
@@ -36,10 +37,23 @@ class Model:
         warm_up_layer(self.layer)
         warm_up_optimizer(self.optimizer, params)
 
-    def check_input(self, x: Array) -> str:
-        """Why a batch cannot be taken; empty if it can."""
+    def check_input(self, message: Forward) -> str:
+        """Why a batch that is not void cannot be taken; empty if it can."""
+        rows = message.rows
         try:
-            check_batch(self.layer, x)
+            if rows is None:
+                check_batch(self.layer, message.batch)
+                return ""
+            if rows.samples is None:
+                return rows.missing
+            samples = rows.samples.array
+            check_batch(self.layer, samples[:1])
+            size = rows.numbers.size * samples[0].nbytes
+            if size > MAX_MESSAGE_BYTES:
+                return f"a batch of {size} bytes, takes {MAX_MESSAGE_BYTES}, by reference as by value"
+            highest = int(rows.numbers.max())
+            if highest >= len(samples):
+                return f"row {highest} of data set {rows.data.hex()}, it has {len(samples)}"
         except AkkafkaError as error:
             return str(error)
         return ""
@@ -47,13 +61,13 @@ class Model:
     def forward(self, job: e.ComputeForward) -> e.ForwardComputed:
         """y (B, *out_shape); whatever a layer raises makes the batch void, not the gate."""
         message = job.message
-        assert message.x is not None, "void batches are not computed"
         training = message.mode.training
         try:
-            y, tape = self.layer.forward(job.state.params, message.x, Pass(training, job.key))
+            x = message.batch
+            y, tape = self.layer.forward(job.state.params, x, Pass(training, job.key))
         except Exception as error:
             return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
-        return e.ForwardComputed(job, y, (len(message.x), tape) if training else None)
+        return e.ForwardComputed(job, y, (len(x), tape) if training else None)
 
     def backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
         """dx, the journal record and the next state; what a layer raises makes the record void."""
@@ -85,9 +99,11 @@ class Model:
 
     def _forward_again(self, job: e.ComputeBackward) -> tuple[int, Tape]:
         """The tape is gone with the process that had it: same weights, same key, same tape."""
-        assert job.x is not None, "the core brings the tape or the input"
-        check_batch(self.layer, job.x)
-        return len(job.x), self.layer.forward(job.then, job.x, Pass(True, job.key))[1]
+        assert job.source is not None, "the core brings the tape or the input"
+        if reason := self.check_input(job.source):
+            raise ValueError(reason)
+        x = job.source.batch
+        return len(x), self.layer.forward(job.then, x, Pass(True, job.key))[1]
 
     def _recorded(
         self, job: e.ComputeBackward, dx: Array | None, grads: Params, void: str, failure: str = ""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import psutil
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
 from akkafka.broker.process import say
@@ -28,7 +29,7 @@ from akkafka.gate.model import Model
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
-from akkafka.protocol.messages import Backward, Forward
+from akkafka.protocol.messages import Backward, Forward, Message, Samples
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 BEAT_S = 0.2
@@ -70,6 +71,7 @@ class Gate:
         self._record: Record | None = None  # the one being handled, for dead letters
         self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
         self._self = psutil.Process()
+        self._library = Library(broker, network, process, network.definition.wire.reference_limit_bytes)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""
@@ -231,6 +233,8 @@ class Gate:
         async def work() -> None:
             where = TopicPartition(self._topics.forward(self.gate), instruction.lane)
             message = await self._fetched(where, instruction.offset)
+            if message.rows is not None:
+                message = await self._with_samples(message)
             self._do(e.InputFetched(instruction.lane, instruction.seq, instruction.offset, message))
 
         self._spawn(work())
@@ -311,20 +315,38 @@ class Gate:
             except BrokerUnavailableError:
                 continue
             for record in records:
-                self._take(direction, record)
+                message = self._decoded(record)
+                if isinstance(message, Forward) and message.rows is not None:
+                    message = await self._with_samples(message)
+                if message is not None:
+                    self._take(direction, record, message)
 
-    def _take(self, direction: Direction, record: Record) -> None:
-        self._record = record
+    def _decoded(self, record: Record) -> Message | None:
+        """The message in a record; None if it was refused."""
         self._heard_at = time.monotonic()
+        self._waiting_for, self._told_waiting = "", False
         try:
-            message = wire.decode(record.value)
+            return wire.decode(record.value)
         except NewerSchemaError:
             raise
         except ProtocolError as error:
             self._side.refuse(record, record.topic, record.partition, record.offset, f"{self.title}: {error}")
-            return
-        finally:
-            self._waiting_for, self._told_waiting = "", False
+            return None
+
+    async def _with_samples(self, message: Forward) -> Forward:
+        """With the data set that its rows belong to, or why there is none; the first batch of each waits for it."""
+        assert message.rows is not None, "the caller looks"
+        found: Samples | str | None = self._library.held(message.rows.data)
+        while found is None:
+            self._waiting_for = f"data set {message.rows.data.hex()}"
+            with suppress(BrokerUnavailableError):
+                found = await self._library.fetch(message.rows.data)
+        self._waiting_for = ""
+        rows = replace(message.rows, missing=found) if isinstance(found, str) else replace(message.rows, samples=found)
+        return replace(message, rows=rows)
+
+    def _take(self, direction: Direction, record: Record, message: Message) -> None:
+        self._record = record
         if isinstance(message, Forward) and direction == "forward" and message.lane == record.partition:
             self._do(e.ForwardArrived(record.offset, message))
         elif isinstance(message, Backward) and direction == "backward" and message.lane == record.partition:

@@ -19,7 +19,20 @@ from akkafka.protocol.faults import Path as KeyPath
 from akkafka.protocol.override import parse_override
 
 DEFAULT = "digits"
-_TABLES = ("name", "seed", "batch_size", "loss", "data", "optimizer", "lanes", "schedule", "snapshots", "gate", "run")
+_TABLES = (
+    "name",
+    "seed",
+    "batch_size",
+    "loss",
+    "data",
+    "optimizer",
+    "lanes",
+    "schedule",
+    "snapshots",
+    "wire",
+    "gate",
+    "run",
+)
 
 
 class RunSettings(BaseModel):

@@ -127,6 +127,19 @@ class SnapshotSpec(_Frozen):
     every_seconds: float = Field(30.0, gt=0, description="Seconds between two snapshots, if anything has changed.")
 
 
+class WireSpec(_Frozen):
+    """What travels, and how."""
+
+    samples: Literal["auto", "value", "reference"] = Field(
+        "auto",
+        description="value: in every message; reference: published once, messages name rows; auto: by reference if the "
+        "data set is no larger than reference_limit_bytes.",
+    )
+    reference_limit_bytes: int = Field(
+        512 << 20, ge=1 << 20, description="Published samples that the first gate keeps in memory, at most."
+    )
+
+
 class Definition(_Frozen):
     """A network; equal definitions have equal hashes, whoever wrote them."""
 
@@ -141,6 +154,9 @@ class Definition(_Frozen):
     lanes: LaneSpec = Field(default_factory=LaneSpec, description="Lanes by role.")
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="When gates do what.")
     snapshots: SnapshotSpec = Field(default_factory=SnapshotSpec, description="When gates save their state.")
+    wire: WireSpec = Field(
+        default_factory=WireSpec, exclude_if=lambda value: value == WireSpec(), description="What travels, and how."
+    )
     packages: tuple[PackageSpec, ...] = Field(
         (), max_length=MAX_PACKAGES, strict=False, description="Where own layers and data come from; filled in."
     )

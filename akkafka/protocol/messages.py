@@ -8,13 +8,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from akkafka.data.epochs import Cursor
 
 Array = NDArray[Any]
+SAMPLES_ID_BYTES = 16  # length of what names a published data set
 CHAIN_BYTES = 16  # length of a journal's chain hash
 TRAIL_CHAIN_BYTES = 8  # as much of it as a trail carries
 MAX_GATES = 256  # of a network, so also the longest trail
@@ -59,6 +60,30 @@ class Hop:
     chain: bytes  # first 8 bytes of the journal's chain hash at that version
 
 
+class Samples(Protocol):
+    """A whole data set at hand."""
+
+    array: Array  # (N, *shape), read-only
+
+    def take(self, numbers: Array) -> Array:
+        """The rows of these numbers as a new array (batch, *shape); they have been checked."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Samples named instead of sent: rows of a data set that lies in the network's `data` topic (claim check)."""
+
+    data: bytes  # 16 bytes: hash of the data set's dtype, shape and samples
+    numbers: Array  # (batch,) uint32
+    samples: Samples | None = None  # all of the data set; never on the wire: whoever has it puts it in
+    missing: str = ""  # likewise: why it cannot be had
+
+    def take(self) -> Array:
+        """The batch, a new array (batch, *shape); only where `samples` has been put in and checked against."""
+        assert self.samples is not None, "the shell brings the samples"
+        return self.samples.take(self.numbers)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
     """Activations on their way into a gate, or out of the last one."""
@@ -70,11 +95,20 @@ class Forward:
     cursor: Cursor  # the batch's own place in its data
     after: Cursor  # the lane's next place: who takes the lane over goes on there
     trail: tuple[Hop, ...]  # one entry a gate passed, from gate 0 on
-    x: Array | None  # (batch, *shape); None if and only if the batch is void
+    x: Array | None  # (batch, *shape); None if the batch is void, or named by `rows`
     context: Mapping[str, Array] = field(default_factory=dict)  # what the sentinel needs at the other end: targets, ids
     tag: str = ""  # what the sentinel wants to know again, e.g. the pass a validation batch belongs to
     void: str = ""  # why the batch cannot be processed; empty: it is whole
     issued_ns: int = 0  # wall clock at the sentinel, for latency figures only
+    rows: Rows | None = None  # into gate 0 only, instead of x
+
+    @property
+    def batch(self) -> Array:
+        """The input, (batch, *shape); only of a batch that is not void."""
+        if self.x is not None:
+            return self.x
+        assert self.rows is not None, "a void batch has no input"
+        return self.rows.take()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +186,29 @@ class StateImage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SamplesChunk:
+    """A piece of a published data set."""
+
+    run: Run
+    data: bytes  # the data set's name, 16 bytes
+    index: int
+    piece: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SamplesManifest:
+    """Written last: where the pieces of a data set lie, and what they must be."""
+
+    run: Run
+    data: bytes  # 16 bytes
+    dtype: str  # numpy's code
+    shape: tuple[int, ...]  # (N, *shape of one sample)
+    start: int  # offset of the first chunk in the topic's second partition
+    end: int  # offset behind the last
+    chunks: tuple[bytes, ...]  # sha256 of each piece, in order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Defined:
     """A network's definition; the first in the topic after a reset wins."""
 
@@ -203,6 +260,8 @@ Message = (
     | SnapshotChunk
     | SnapshotManifest
     | StateImage
+    | SamplesChunk
+    | SamplesManifest
     | Defined
     | LaneClaim
     | Figures

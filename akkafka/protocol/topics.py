@@ -57,6 +57,11 @@ class Topics:
         return self._name(f"snapshot.{gate}")
 
     @property
+    def data(self) -> str:
+        """Data sets that batches refer to: manifests in partition 0, their pieces in partition 1."""
+        return self._name("data")
+
+    @property
     def metrics(self) -> str:
         """Figures from every process."""
         return self._name("metrics")
@@ -74,6 +79,7 @@ class Topics:
             Topic(self.definition, 1, definition_settings()),
             *edges,
             *gates,
+            Topic(self.data, 2, data_settings()),
             Topic(self.metrics, 1, passing_settings(32 * _MIB)),
             Topic(self.dead, 1, passing_settings(64 * _MIB)),
         ]
@@ -116,6 +122,16 @@ def snapshot_settings() -> dict[str, str]:
         "segment.ms": "60000",
         "min.cleanable.dirty.ratio": "0.3",
         "delete.retention.ms": "60000",  # a reader of the whole topic takes far less than a minute
+    }
+
+
+def data_settings() -> dict[str, str]:
+    """Compacted: a data set that is published twice is kept once."""
+    return {
+        **_LIMIT,
+        "cleanup.policy": "compact",
+        "segment.bytes": str(16 * _MIB),
+        "min.cleanable.dirty.ratio": "0.3",
     }
 
 

@@ -16,7 +16,7 @@ from akkafka.data.epochs import Cursor
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import messages as m
 from akkafka.protocol.fields import Fields, exactly, whole
-from akkafka.protocol.packing import packed
+from akkafka.protocol.packing import DTYPES, MAX_NDIM, packed
 
 MAGIC: Final = b"\x93akk"  # \x93: not a letter, so that no text file looks like a message
 SCHEMA: Final = 1
@@ -117,18 +117,32 @@ def _forward(f: m.Forward) -> Written:
     return 1, {
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
-    }, {"x": f.x, "context": f.context}  # fmt: skip
+    } | ({} if f.rows is None else {"data": f.rows.data}), {
+        "x": f.x, "context": f.context,
+    } | ({} if f.rows is None else {"rows": f.rows.numbers})  # fmt: skip
 
 
 def _read_forward(f: Fields) -> m.Forward:
-    x, void = f.array("x"), f.text("void", "")
-    if (x is None) != bool(void):
-        raise ProtocolError("a forward has either data or a reason to be void")
+    x, rows, void = f.array("x"), _rows(f), f.text("void", "")
+    if (x is not None) + (rows is not None) + bool(void) != 1:
+        raise ProtocolError("a forward has either data, or rows of published data, or a reason to be void")
+    trail = f.trail()
+    if rows is not None and trail:
+        raise ProtocolError("rows of published data go into gate 0 only, this forward has passed a gate")
     return m.Forward(
         run=f.run(), mode=f.mode("mode"), lane=f.number("lane"), seq=f.number("seq"), cursor=f.cursor("cursor"),
-        after=f.cursor("after"), trail=f.trail(), x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
-        void=void, issued_ns=f.number("issued_ns", 0),
+        after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
+        void=void, issued_ns=f.number("issued_ns", 0), rows=rows,
     )  # fmt: skip
+
+
+def _rows(f: Fields) -> m.Rows | None:
+    numbers = f.array("rows")
+    if numbers is None:
+        return None
+    if numbers.dtype.str != "<u4" or numbers.ndim != 1 or not numbers.size:
+        raise ProtocolError(f"field 'rows' is {numbers.dtype} {numbers.shape}, takes uint32 (batch,)")
+    return m.Rows(f.blob("data", length=m.SAMPLES_ID_BYTES), numbers)
 
 
 def _backward(b: m.Backward) -> Written:
@@ -187,13 +201,10 @@ def _manifest(s: m.SnapshotManifest) -> Written:
 
 
 def _read_manifest(f: Fields) -> m.SnapshotManifest:
-    chunks = f.items("chunks")
-    if not all(isinstance(chunk, bytes) and len(chunk) == 32 for chunk in chunks):
-        raise ProtocolError("field 'chunks' holds something that is no sha256")
     return m.SnapshotManifest(
         run=f.run(), gate=f.number("gate"), version=f.number("version"), writer=f.text("writer"),
         chain=f.blob("chain", length=m.CHAIN_BYTES), next_offset=f.number("next_offset"),
-        applied=f.offsets("applied"), sources=f.offsets("sources"), chunks=tuple(chunks), size=f.number("size"),
+        applied=f.offsets("applied"), sources=f.offsets("sources"), chunks=_hashes(f), size=f.number("size"),
     )  # fmt: skip
 
 
@@ -211,6 +222,38 @@ def _read_older(value: Any) -> m.OlderWeights:
     if not isinstance(chain, bytes) or len(chain) != m.CHAIN_BYTES:
         raise ProtocolError("field 'older' has no chain hash of 16 bytes")
     return m.OlderWeights(whole("older", version), chain, Fields({"weights": weights}).arrays("weights"))
+
+
+def _piece(c: m.SamplesChunk) -> Written:
+    return 11, {"run": c.run.bytes, "data": c.data, "index": c.index, "piece": c.piece}, {}
+
+
+def _read_piece(f: Fields) -> m.SamplesChunk:
+    return m.SamplesChunk(f.run(), f.blob("data", length=m.SAMPLES_ID_BYTES), f.number("index"), f.blob("piece"))
+
+
+def _samples(s: m.SamplesManifest) -> Written:
+    return 12, {
+        "run": s.run.bytes, "data": s.data, "dtype": s.dtype, "shape": list(s.shape), "start": s.start, "end": s.end,
+        "chunks": list(s.chunks),
+    }, {}  # fmt: skip
+
+
+def _read_samples(f: Fields) -> m.SamplesManifest:
+    shape = tuple(whole("shape", size) for size in f.items("shape"))
+    if not 1 <= len(shape) <= MAX_NDIM or f.text("dtype") not in DTYPES:
+        raise ProtocolError("a data set of a dtype or number of dimensions that does not travel")
+    return m.SamplesManifest(
+        f.run(), f.blob("data", length=m.SAMPLES_ID_BYTES), f.text("dtype"),
+        shape, f.number("start"), f.number("end"), _hashes(f),
+    )  # fmt: skip
+
+
+def _hashes(f: Fields) -> tuple[bytes, ...]:
+    chunks = f.items("chunks")
+    if not all(isinstance(chunk, bytes) and len(chunk) == 32 for chunk in chunks):
+        raise ProtocolError("field 'chunks' holds something that is no sha256")
+    return tuple(chunks)
 
 
 def _defined(d: m.Defined) -> Written:
@@ -264,6 +307,8 @@ _ENCODERS: Final[Mapping[type, Callable[[Any], Written]]] = {
     m.SnapshotChunk: _chunk,
     m.SnapshotManifest: _manifest,
     m.StateImage: _image,
+    m.SamplesChunk: _piece,
+    m.SamplesManifest: _samples,
     m.Defined: _defined,
     m.LaneClaim: _claim,
     m.Figures: _figures,
@@ -280,5 +325,7 @@ _DECODERS: Final[Mapping[int, Callable[[Fields], m.Message]]] = {
     8: _read_figures,
     9: _read_letter,
     10: _read_image,
+    11: _read_piece,
+    12: _read_samples,
 }
-_LONG: Final = frozenset({5, 8, 10})  # kinds whose lists may be long: manifests, figures, states
+_LONG: Final = frozenset({5, 8, 10, 12})  # kinds whose lists may be long: manifests, figures, states

@@ -22,7 +22,7 @@ from akkafka.errors import AkkafkaError
 from akkafka.nn.allow import allow_packages
 from akkafka.protocol.messages import Mode
 from akkafka.sentinel.evaluate import EvaluationSentinel, PassRunner, loss_evaluator
-from akkafka.sentinel.source import Wanted, load_split, passing_batch
+from akkafka.sentinel.source import Wanted, load_split, passing_batch, published
 from akkafka.sentinel.train import TrainSentinel
 
 app = typer.Typer(
@@ -75,13 +75,14 @@ async def _evaluate(host: Host, name: str | None, wanted: Wanted, mode: Mode, ev
         return 0
     assert host.broker is not None, "the network was found on it"
     dataset = await asyncio.to_thread(load_split, network, wanted, mode, say)
-    size = network.definition.batch_size
+    size, process = network.definition.batch_size, process_name(mode.value)
+    reference = await published(host.broker, network, dataset, process, host.leave, say)
     runner = PassRunner(
         host.broker,
         network,
         mode,
-        process_name(mode.value),
-        partial(passing_batch, network, dataset, mode, size),
+        process,
+        partial(passing_batch, network, dataset, mode, size, reference=reference),
         loss_evaluator(network),
     )
     sentinel = EvaluationSentinel(runner, -(-len(dataset) // size), len(dataset), dataset.name, mode)

@@ -143,11 +143,12 @@ class Rim:
 
     def send_forward(self, message: Forward) -> None:
         """Into gate 0, in lane order; what is too large for a message is sent as void."""
-        assert message.x is not None, "sentinels issue whole batches"
-        value = wire.encode(message) if message.x.nbytes < MAX_MESSAGE_BYTES - _ENVELOPE_BYTES else b""
+        size = message.x.nbytes if message.x is not None else 0
+        value = wire.encode(message) if size < MAX_MESSAGE_BYTES - _ENVELOPE_BYTES else b""
         if not value or len(value) > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
-            value = wire.encode(_voided(message))
-            say(f"lane {message.lane}, batch {message.seq}: {message.x.nbytes} bytes are too many; voided")
+            size = size or len(value)
+            value = wire.encode(_voided(message, size))
+            say(f"lane {message.lane}, batch {message.seq}: {size} bytes are too many; voided")
         where = TopicPartition(self.topics.forward(0), message.lane)
         self.outlet.send(where, message.seq, value, wire.headers(message))
 
@@ -190,8 +191,7 @@ def group_name(network: Network, role: str) -> str:
     return f"akkafka.{network.name}.{network.run.incarnation.hex()}.{role}"
 
 
-def _voided(message: Forward) -> Forward:
-    assert message.x is not None, "only whole batches are voided for their size"
+def _voided(message: Forward, size: int) -> Forward:
     return Forward(
         run=message.run,
         mode=message.mode,
@@ -202,6 +202,6 @@ def _voided(message: Forward) -> Forward:
         trail=(),
         x=None,
         tag=message.tag,
-        void=f"a batch of {message.x.nbytes} bytes, a message takes {MAX_MESSAGE_BYTES}",
+        void=f"a batch of {size} bytes, a message takes {MAX_MESSAGE_BYTES}",
         issued_ns=message.issued_ns,
     )

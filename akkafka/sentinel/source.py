@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from akkafka.broker.base import Broker, BrokerUnavailableError, DeliveryError
+from akkafka.broker.library import publish
 from akkafka.broker.network import Network
 from akkafka.data.dataset import Dataset, DataSpec, Split, load
-from akkafka.data.epochs import Cursor, Plan, Shard, take
+from akkafka.data.epochs import Cursor, Plan, Shard, take, take_targets
 from akkafka.data.source import data_dir_from_env
 from akkafka.errors import ConfigError, ShapeError
-from akkafka.protocol.messages import Forward, Mode
+from akkafka.protocol.messages import Forward, Mode, Rows
 from akkafka.sentinel.events import Issue
 from akkafka.sentinel.training import LaneCourse
 
+_PAUSE_S = 1.0
 SPLITS: Mapping[Mode, Split] = {Mode.TRAIN: "train", Mode.VALIDATE: "validation", Mode.TEST: "test"}
 
 
@@ -112,6 +118,31 @@ def matching_lanes(network: Network, wanted: Wanted) -> list[int]:
     return [source.lane for source in network.definition.plan.sources if source.shard == shard]
 
 
+async def published(
+    broker: Broker, network: Network, dataset: Dataset, process: str, leave: asyncio.Event, say: Callable[[str], None]
+) -> bytes | None:
+    """What batches name the data set by once it is in the log; None if samples travel by value (or `leave` is set).
+
+    Tries for as long as it takes. Raises ConfigError for a data set that is to go by reference and is too large.
+    """
+    wire, size = network.definition.wire, dataset.x.nbytes
+    if wire.samples == "value" or (wire.samples == "auto" and size > wire.reference_limit_bytes):
+        return None
+    if size > wire.reference_limit_bytes:
+        raise ConfigError(
+            f"[wire] samples = 'reference': data {dataset.name!r} has {size} bytes, "
+            f"reference_limit_bytes is {wire.reference_limit_bytes}",
+            hint="Raise the limit (the first gate keeps the data in memory), or let samples = 'auto'.",
+        )
+    while not leave.is_set():
+        try:
+            return await publish(broker, network, dataset.x, process, say)
+        except (BrokerUnavailableError, DeliveryError) as error:
+            say(f"publishing data {dataset.name!r}: {error}; trying again")
+            await asyncio.sleep(_PAUSE_S)
+    return None
+
+
 def parse_shard(text: str | None, samples: int) -> Shard | None:
     """The shard, checked against the data; raises ConfigError."""
     try:
@@ -120,10 +151,12 @@ def parse_shard(text: str | None, samples: int) -> Shard | None:
         raise ConfigError(f"--shard: {error}", hint=error.hint) from error
 
 
-def training_batch(network: Network, dataset: Dataset, course: Course, issue: Issue) -> Forward:
-    """The message of a training batch."""
+def training_batch(
+    network: Network, dataset: Dataset, course: Course, issue: Issue, reference: bytes | None = None
+) -> Forward:
+    """The message of a training batch; with `reference`, the data set's published name, it names rows."""
     ids = course.plan.ids(issue.cursor)
-    x, y = take(dataset, ids)
+    x, y = take(dataset, ids) if reference is None else (None, take_targets(dataset, ids))
     return Forward(
         run=network.run,
         mode=Mode.TRAIN,
@@ -135,11 +168,14 @@ def training_batch(network: Network, dataset: Dataset, course: Course, issue: Is
         x=x,
         context={"targets": y, "ids": ids},
         issued_ns=time.time_ns(),
+        rows=None if reference is None else Rows(reference, ids),
     )
 
 
-def passing_batch(network: Network, dataset: Dataset, mode: Mode, size: int, issue: Issue) -> Forward:
-    """The message of a batch of a pass: rows in the data's own order."""
+def passing_batch(
+    network: Network, dataset: Dataset, mode: Mode, size: int, issue: Issue, reference: bytes | None = None
+) -> Forward:
+    """The message of a batch of a pass, rows in the data's own order; with `reference` it names them."""
     first = issue.cursor.batch * size
     rows = slice(first, min(first + size, len(dataset)))
     return Forward(
@@ -150,8 +186,9 @@ def passing_batch(network: Network, dataset: Dataset, mode: Mode, size: int, iss
         cursor=issue.cursor,
         after=issue.after,
         trail=(),
-        x=dataset.x[rows],
+        x=dataset.x[rows] if reference is None else None,
         context={"targets": dataset.y[rows]},
         tag=issue.tag,
         issued_ns=time.time_ns(),
+        rows=None if reference is None else Rows(reference, np.arange(rows.start, rows.stop, dtype=np.uint32)),
     )

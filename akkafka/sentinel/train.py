@@ -30,6 +30,7 @@ from akkafka.sentinel.source import (
     matching_lanes,
     parse_shard,
     plan_for,
+    published,
     training_batch,
 )
 from akkafka.sentinel.training import TrainCore, TrainSettings
@@ -57,6 +58,7 @@ class TrainSentinel:
         dataset = await asyncio.to_thread(load_split, self._network, self._wanted, Mode.TRAIN, say)
         self._courses = await self._find_courses(dataset)
         self._dataset = dataset
+        self._reference = await published(self._broker, self._network, dataset, self._process, leave, say)
         definition = self._network.definition
         self._core = TrainCore(
             TrainSettings(
@@ -186,7 +188,7 @@ class TrainSentinel:
         match instruction:
             case e.Issue():
                 course = self._courses[instruction.lane]
-                rim.send_forward(training_batch(self._network, self._dataset, course, instruction))
+                rim.send_forward(training_batch(self._network, self._dataset, course, instruction, self._reference))
             case e.Evaluate():
                 self._evaluator.put(instruction)
             case e.SendGradient():

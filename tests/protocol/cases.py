@@ -28,6 +28,10 @@ EXAMPLES: dict[str, m.Message] = {
         {"y": np.array([7, 1], np.uint8), "ids": np.array([3, 70000], np.uint32)},
         tag="pass-1", issued_ns=1_700_000_000,
     ),
+    "reference": m.Forward(
+        RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), (), None, {"y": np.array([7, 1], np.uint8)},
+        rows=m.Rows(b"0123456789abcdef", np.array([3, 70000], np.uint32)),
+    ),
     "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS),
     "journal": m.JournalRecord(
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1"
@@ -42,6 +46,8 @@ EXAMPLES: dict[str, m.Message] = {
         (m.OlderWeights(899, b"fedcba9876543210", {"0.weight": FLOATS}),),
     ),
     "defined": m.Defined(RUN, '{"name":"prüfung"}', "0.1.0", 1_700_000_000_000),
+    "piece": m.SamplesChunk(RUN, b"0123456789abcdef", 3, b"\x00piece\xff"),
+    "samples": m.SamplesManifest(RUN, b"0123456789abcdef", "|u1", (60000, 28, 28), 6, 12, (b"h" * 32, b"i" * 32)),
     "claim": m.LaneClaim(RUN, 7, m.Mode.TRAIN, '{"name":"own"}', "sentinel-2"),
     "figures": m.Figures(
         RUN, "train", "sentinel-1", 1_700_000_000_001,
@@ -85,6 +91,8 @@ hops = st.builds(m.Hop, numbers, numbers, st.binary(min_size=8, max_size=8))
 trails = st.lists(hops, max_size=4).map(tuple)
 lanes = st.dictionaries(numbers, numbers, max_size=4)
 chains = st.binary(min_size=16, max_size=16)
+hashes = st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple)
+rows = hnp.arrays(np.uint32, st.integers(1, 5))
 
 
 @st.composite
@@ -110,15 +118,24 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
         m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(), named, texts,
         issued_ns=numbers,
     ),
+    "reference": st.builds(
+        m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, st.just(()), st.none(), named,
+        texts, issued_ns=numbers, rows=st.builds(m.Rows, chains, rows),
+    ),
     "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays()),
     "journal": st.builds(m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts),
     "chunk": st.builds(m.SnapshotChunk, runs, numbers, numbers, texts, numbers, st.binary()),
     "manifest": st.builds(
         m.SnapshotManifest, runs, numbers, numbers, texts, chains, numbers, lanes, lanes,
-        st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple), numbers,
+        hashes, numbers,
     ),
     "image": st.builds(m.StateImage, named, named, st.lists(older, max_size=2).map(tuple)),
     "defined": st.builds(m.Defined, runs, texts, texts, numbers),
+    "piece": st.builds(m.SamplesChunk, runs, chains, numbers, st.binary()),
+    "samples": st.builds(
+        m.SamplesManifest, runs, chains, st.sampled_from(sorted(DTYPES)),
+        st.lists(numbers, min_size=1, max_size=8).map(tuple), numbers, numbers, hashes,
+    ),
     "claim": st.builds(m.LaneClaim, runs, numbers, st.sampled_from(m.Mode), texts, texts),
     "figures": st.builds(m.Figures, runs, texts, texts, numbers, bodies),
     "letter": st.builds(m.DeadLetter, texts, texts, numbers, numbers, texts, numbers, st.binary(max_size=50)),

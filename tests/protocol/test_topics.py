@@ -26,7 +26,7 @@ def matching(pattern: str) -> list[Topic]:
 def test_a_network_has_an_edge_more_than_gates_and_one_topic_of_each_other_kind() -> None:
     edges = [f"{way}.{i}" for i in range(4) for way in ("forward", "backward")]
     gates = [f"{what}.{i}" for i in range(3) for what in ("journal", "snapshot")]
-    assert ALL.keys() == {f"akkafka.mnist.{name}" for name in (*edges, *gates, "definition", "metrics", "dead")}
+    assert ALL.keys() == {f"akkafka.mnist.{name}" for name in (*edges, *gates, "definition", "data", "metrics", "dead")}
     assert len(TOPICS.all()) == len(ALL)
 
 
@@ -73,9 +73,10 @@ def test_a_name_with_a_dot_is_no_networks() -> None:
     assert network_of("akkafka.a.b.definition") is None
 
 
-def test_edges_have_a_partition_a_lane_and_all_else_has_one() -> None:
+def test_edges_have_a_partition_a_lane_data_have_one_for_manifests_and_one_for_pieces_and_all_else_has_one() -> None:
     edges = {topic.name for topic in matching(r"akkafka\.mnist\.(for|back)ward\.\d")}
-    assert all(topic.partitions == (5 if name in edges else 1) for name, topic in ALL.items())
+    expected = dict.fromkeys(edges, 5) | {TOPICS.data: 2}
+    assert all(topic.partitions == expected.get(name, 1) for name, topic in ALL.items())
 
 
 def test_edges_journals_and_the_definition_are_never_trimmed_by_time_or_size() -> None:
@@ -88,9 +89,9 @@ def test_edges_journals_and_the_definition_are_never_trimmed_by_time_or_size() -
         )
 
 
-def test_snapshots_are_compacted_and_nothing_else_is() -> None:
-    snapshots = matching(r".*\.snapshot\.\d")
-    assert all((topic.settings["cleanup.policy"] == "compact") == (topic in snapshots) for topic in ALL.values())
+def test_snapshots_and_data_sets_are_compacted_and_nothing_else_is() -> None:
+    compacted = matching(r".*\.snapshot\.\d|.*\.data")
+    assert all((topic.settings["cleanup.policy"] == "compact") == (topic in compacted) for topic in ALL.values())
 
 
 def test_figures_and_refused_records_are_bounded_by_time_and_bytes() -> None:

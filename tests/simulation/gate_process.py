@@ -261,7 +261,7 @@ class GateProcess:
         failure = "no gradient" if not void and self._poisoned(m.lane, m.seq) else ""
         if not void and not failure:
             w = toy.number(job.then["w"])
-            x, taped = job.tape if job.tape is not None else (toy.number(job.x), w)
+            x, taped = job.tape or (toy.number(job.source.batch if job.source is not None else None), w)
             dy = toy.number(m.dy)
             dx = toy.word(toy.input_gradient(x, w, job.key, dy))
             grads = {"w": toy.word(toy.weight_gradient(x, taped, dy))}

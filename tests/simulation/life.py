@@ -82,7 +82,7 @@ def _check_snapshots(world: World, oracle: Oracle) -> None:
 
 
 def _check_reference(world: World, oracle: Oracle) -> None:
-    """A fixed schedule, and one lane with a window of 1 (at the sentinel or at the gates), leave the weights of a plain loop, whatever happened."""
+    """A fixed schedule, and a window of 1 in one lane, leave the weights of a plain loop, whatever happened."""
     s = world.scenario
     synchronous = s.lanes == 1 and s.held_window == 1
     if s.poison or not (s.fixed or synchronous):

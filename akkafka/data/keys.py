@@ -6,6 +6,8 @@ in ten years.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,8 +35,22 @@ def keys(n: int, seed: int, epoch: int) -> NDArray[np.uint64]:
 
     All n keys differ, as `mix` is a bijection of distinct counters.
     """
+    return _outputs(np.arange(1, n + 1, dtype=np.uint64), seed, epoch)
+
+
+def digest(ids: NDArray[np.integer[Any]], epoch: int) -> int:
+    """Sum modulo 2**64 of a hash of (epoch, id): the same in any order, another one if an id is lost or comes twice.
+
+    A sum, as exclusive-or would take two copies of an id for none; the epoch is hashed too, so that an id lost in one
+    epoch and doubled in another does not cancel out. Not against forgers: against faults.
+    """
+    return int(_outputs(ids.astype(np.uint64) + np.uint64(1), 0, epoch).sum(dtype=np.uint64))
+
+
+def _outputs(counters: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.uint64]:
+    """Output number c of the stream for each counter c; `counters` is written over."""
     start = mix(((mix((seed + _GAMMA) & _MASK) ^ epoch) + _GAMMA) & _MASK)
-    z = np.arange(1, n + 1, dtype=np.uint64)
+    z = counters
     z *= np.uint64(_GAMMA)  # wraps, as it must
     z += np.uint64(start)
     z ^= z >> np.uint64(30)

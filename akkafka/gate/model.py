@@ -119,6 +119,7 @@ class Model:
             grads=grads,
             void=void,
             writer=self._writer,
+            tally=message.tally,
         )
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, self.step)

@@ -12,6 +12,7 @@ from typing import Final
 
 from akkafka.errors import ProtocolError
 from akkafka.gate.state import GateState
+from akkafka.gate.sums import read_sums
 from akkafka.protocol import wire
 from akkafka.protocol.messages import OlderWeights, Run, SnapshotChunk, SnapshotManifest, StateImage
 
@@ -61,6 +62,8 @@ def to_records(
         sources=dict(enumerate(state.sources)),
         chunks=tuple(hashlib.sha256(piece).digest() for piece in pieces),
         size=len(image),
+        sums=state.sums.rows,
+        staleness=state.sums.staleness,
     )
     return [*records, (manifest_key(state.version, writer), wire.encode(manifest))]
 
@@ -137,6 +140,7 @@ class Shelf:
             applied=tuple(manifest.applied.get(lane, 0) for lane in lanes),
             sources=tuple(manifest.sources.get(lane, 0) for lane in lanes),
             next_offset=manifest.next_offset,
+            sums=read_sums(manifest.sums, manifest.staleness),
         )
         return Snapshot(manifest, state, {o.version: _outdated(o) for o in image.older})
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
+from akkafka.gate.sums import Sums
 from akkafka.protocol.messages import CHAIN_BYTES, TRAIL_CHAIN_BYTES, Hop, JournalRecord
 
 Params = Mapping[str, NDArray[Any]]
@@ -27,6 +28,7 @@ class GateState:
     applied: tuple[int, ...]  # by lane: next seq to be applied
     sources: tuple[int, ...]  # by lane: where to read the backward topic on
     next_offset: int  # of the journal: first record that is not in here
+    sums: Sums = field(default_factory=Sums)  # over all counted records, for `akkafka audit`
 
     def hop(self, offset: int) -> Hop:
         """The trail entry of a batch whose input lies at `offset` and that these weights work on."""
@@ -80,6 +82,7 @@ def apply_record(state: GateState, record: JournalRecord, value: bytes, then: Pa
         applied=_put(state.applied, record.lane, record.seq + 1),
         sources=_put(state.sources, record.lane, record.source + 1),
         next_offset=state.next_offset + 1,
+        sums=state.sums.after(record, state.version),
     )
 
 

@@ -11,6 +11,7 @@ from akkafka.data.epochs import Cursor
 from akkafka.errors import ProtocolError
 from akkafka.protocol import messages as m
 from akkafka.protocol.packing import DTYPES, MAX_NDIM
+from akkafka.protocol.tally import Tally
 
 _U63: Final = (1 << 63) - 1
 _SHOWN: Final = 60  # letters of what came that an error repeats: reasons end up in logs and in `dead`
@@ -78,6 +79,20 @@ class Fields:
         """Epoch and batch."""
         epoch, batch = exactly(name, self.items(name), 2)
         return Cursor(whole(name, epoch), whole(name, batch))
+
+    def tally(self) -> Tally | None:
+        """What a batch brings; None if left out."""
+        if "tally" not in self._fields:
+            return None
+        return Tally(*(whole("tally", number) for number in exactly("tally", self.items("tally"), 5)))
+
+    def counts(self, name: str) -> tuple[int, ...]:
+        """A list of numbers; empty if left out."""
+        return tuple(whole(name, number) for number in self._get(name, list, []))
+
+    def rows(self, name: str) -> tuple[tuple[int, ...], ...]:
+        """A list of lists of numbers; empty if left out."""
+        return tuple(Fields({name: row}).counts(name) for row in self._get(name, list, []))
 
     def hop(self, name: str) -> m.Hop:
         """One gate's entry of a trail."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from akkafka.data.epochs import Cursor
+from akkafka.protocol.tally import Tally
 
 Array = NDArray[Any]
 SAMPLES_ID_BYTES = 16  # length of what names a published data set
@@ -101,6 +102,7 @@ class Forward:
     void: str = ""  # why the batch cannot be processed; empty: it is whole
     issued_ns: int = 0  # wall clock at the sentinel, for latency figures only
     rows: Rows | None = None  # into gate 0 only, instead of x
+    tally: Tally | None = None  # which samples it brings; training batches only
 
     @property
     def batch(self) -> Array:
@@ -122,6 +124,7 @@ class Backward:
     source: int  # offset of the record that this one answers, in its lane of the topic it was read from
     dy: Array | None  # (batch, *shape); None if void or home
     void: str = ""
+    tally: Tally | None = None  # the forward's own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +140,7 @@ class JournalRecord:
     grads: Mapping[str, Array]  # by value, with batch statistics; empty if void
     void: str = ""
     writer: str = ""  # process that appended it; tells nothing but who
+    tally: Tally | None = None  # the batch's own: what `akkafka audit` adds up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +169,8 @@ class SnapshotManifest:
     sources: Mapping[int, int]  # lane -> where to read `backward.<gate+1>` on
     chunks: tuple[bytes, ...]  # sha256 of each chunk's data, in order
     size: int  # bytes of all chunks together
+    sums: tuple[tuple[int, ...], ...] = ()  # by lane: what the counted records up to here add up to (gate/sums.py)
+    staleness: tuple[int, ...] = ()  # histogram over the counted records that are not void, likewise
 
 
 @dataclass(frozen=True, slots=True, eq=False)

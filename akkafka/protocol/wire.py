@@ -110,6 +110,10 @@ def _cursor(cursor: Cursor) -> list[int]:
     return [cursor.epoch, cursor.batch]
 
 
+def _tally(message: m.Forward | m.Backward | m.JournalRecord) -> dict[str, Any]:
+    return {} if message.tally is None else {"tally": list(message.tally.numbers)}
+
+
 # One pair of functions a kind. Fields are only ever added, and then optional.
 
 
@@ -117,9 +121,8 @@ def _forward(f: m.Forward) -> Written:
     return 1, {
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
-    } | ({} if f.rows is None else {"data": f.rows.data}), {
-        "x": f.x, "context": f.context,
-    } | ({} if f.rows is None else {"rows": f.rows.numbers})  # fmt: skip
+        **_tally(f), **({} if f.rows is None else {"data": f.rows.data}),
+    }, {"x": f.x, "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
 
 
 def _read_forward(f: Fields) -> m.Forward:
@@ -132,7 +135,7 @@ def _read_forward(f: Fields) -> m.Forward:
     return m.Forward(
         run=f.run(), mode=f.mode("mode"), lane=f.number("lane"), seq=f.number("seq"), cursor=f.cursor("cursor"),
         after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
-        void=void, issued_ns=f.number("issued_ns", 0), rows=rows,
+        void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(),
     )  # fmt: skip
 
 
@@ -148,6 +151,7 @@ def _rows(f: Fields) -> m.Rows | None:
 def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
+        **_tally(b),
     }, {"dy": b.dy}  # fmt: skip
 
 
@@ -157,14 +161,14 @@ def _read_backward(f: Fields) -> m.Backward:
         raise ProtocolError("a void backward has no gradient, this one has")
     return m.Backward(
         run=f.run(), lane=f.number("lane"), seq=f.number("seq"), trail=f.trail(), source=f.number("source"),
-        dy=dy, void=void,
+        dy=dy, void=void, tally=f.tally(),
     )  # fmt: skip
 
 
 def _journal(r: m.JournalRecord) -> Written:
     return 3, {
         "run": r.run.bytes, "gate": r.gate, "lane": r.lane, "seq": r.seq, "hop": _hop(r.hop), "source": r.source,
-        "void": r.void, "writer": r.writer,
+        "void": r.void, "writer": r.writer, **_tally(r),
     }, {"grads": r.grads}  # fmt: skip
 
 
@@ -175,6 +179,7 @@ def _read_journal(f: Fields) -> m.JournalRecord:
     return m.JournalRecord(
         run=f.run(), gate=f.number("gate"), lane=f.number("lane"), seq=f.number("seq"), hop=f.hop("hop"),
         source=f.number("source"), grads=grads, void=void, writer=f.text("writer", ""),
+        tally=f.tally(),
     )  # fmt: skip
 
 
@@ -197,6 +202,7 @@ def _manifest(s: m.SnapshotManifest) -> Written:
         "run": s.run.bytes, "gate": s.gate, "version": s.version, "writer": s.writer, "chain": s.chain,
         "next_offset": s.next_offset, "applied": sorted(map(list, s.applied.items())),
         "sources": sorted(map(list, s.sources.items())), "chunks": list(s.chunks), "size": s.size,
+        **({"sums": list(map(list, s.sums)), "staleness": list(s.staleness)} if s.sums or s.staleness else {}),
     }, {}  # fmt: skip
 
 
@@ -205,6 +211,7 @@ def _read_manifest(f: Fields) -> m.SnapshotManifest:
         run=f.run(), gate=f.number("gate"), version=f.number("version"), writer=f.text("writer"),
         chain=f.blob("chain", length=m.CHAIN_BYTES), next_offset=f.number("next_offset"),
         applied=f.offsets("applied"), sources=f.offsets("sources"), chunks=_hashes(f), size=f.number("size"),
+        sums=f.rows("sums"), staleness=f.counts("staleness"),
     )  # fmt: skip
 
 

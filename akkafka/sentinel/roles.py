@@ -204,4 +204,5 @@ def _voided(message: Forward, size: int) -> Forward:
         tag=message.tag,
         void=f"a batch of {size} bytes, a message takes {MAX_MESSAGE_BYTES}",
         issued_ns=message.issued_ns,
+        tally=message.tally,
     )

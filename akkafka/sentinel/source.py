@@ -19,6 +19,7 @@ from akkafka.data.epochs import Cursor, Plan, Shard, take, take_targets
 from akkafka.data.source import data_dir_from_env
 from akkafka.errors import ConfigError, ShapeError
 from akkafka.protocol.messages import Forward, Mode, Rows
+from akkafka.protocol.tally import tally_of
 from akkafka.sentinel.events import Issue
 from akkafka.sentinel.training import LaneCourse
 
@@ -169,6 +170,7 @@ def training_batch(
         context={"targets": y, "ids": ids},
         issued_ns=time.time_ns(),
         rows=None if reference is None else Rows(reference, ids),
+        tally=tally_of(ids, issue.cursor.epoch, course.plan.rows.start, course.plan.rows.stop),
     )
 
 

@@ -210,7 +210,14 @@ class TrainCore:
         answers = self._answers[message.lane]
         answer = next(a for a in answers if a.offset == offset and a.gradient is None)
         answer.gradient = Backward(
-            self.settings.run, message.lane, message.seq, message.trail, offset, None if void else dy, void
+            self.settings.run,
+            message.lane,
+            message.seq,
+            message.trail,
+            offset,
+            None if void else dy,
+            void,
+            tally=message.tally,
         )
         while answers and answers[0].gradient is not None:
             gradient = answers.popleft().gradient

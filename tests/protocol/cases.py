@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from akkafka.data.epochs import Cursor
 from akkafka.protocol import messages as m
 from akkafka.protocol.packing import DTYPES
+from akkafka.protocol.tally import Tally
 
 RUN = m.Run(bytes(range(8)), bytes(range(8, 16)))
 TRAIL = (m.Hop(11, 7, b"chain-01"), m.Hop(12, 9, b"chain-02"))
+TALLY = Tally(2, 2, 2**63 - 1, 0, 80_000)
 FLOATS = np.array([[0.0, -0.0, 1.5], [np.inf, np.nan, -1e-40]], np.float32)
 
 EXAMPLES: dict[str, m.Message] = {
@@ -26,20 +28,21 @@ EXAMPLES: dict[str, m.Message] = {
         RUN, m.Mode.VALIDATE, 3, 41, Cursor(2, 5), Cursor(2, 6), TRAIL,
         np.arange(6, dtype=np.uint8).reshape(2, 3),
         {"y": np.array([7, 1], np.uint8), "ids": np.array([3, 70000], np.uint32)},
-        tag="pass-1", issued_ns=1_700_000_000,
+        tag="pass-1", issued_ns=1_700_000_000, tally=TALLY,
     ),
     "reference": m.Forward(
         RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), (), None, {"y": np.array([7, 1], np.uint8)},
         rows=m.Rows(b"0123456789abcdef", np.array([3, 70000], np.uint32)),
     ),
-    "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS),
+    "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS, tally=TALLY),
     "journal": m.JournalRecord(
-        RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1"
+        RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
+        tally=TALLY,
     ),
     "chunk": m.SnapshotChunk(RUN, 1, 900, "gate-1", 2, b"\x00piece\xff"),
     "manifest": m.SnapshotManifest(
         RUN, 1, 900, "gate-1", b"0123456789abcdef", 901, {0: 450, 1: 451}, {0: 460, 1: 461},
-        (b"h" * 32, b"i" * 32), 7654,
+        (b"h" * 32, b"i" * 32), 7654, ((0, 450, 2, 9, 5, 7, 3, 0, 80_000), (1, 2**63 - 1)), (400, 500),
     ),
     "image": m.StateImage(
         {"0.weight": FLOATS}, {"ms.0.weight": FLOATS * 2},
@@ -109,6 +112,8 @@ def arrays(draw: st.DrawFn) -> NDArray[Any]:
 
 named = st.dictionaries(texts, arrays(), max_size=3)
 reasons = st.text("abc", min_size=1)
+tallies = st.none() | st.builds(Tally, numbers, numbers, numbers, numbers, numbers)
+counts = st.lists(numbers, max_size=4).map(tuple)
 older = st.builds(m.OlderWeights, numbers, chains, named)
 _plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | texts
 bodies = st.dictionaries(texts, st.recursive(_plain, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
@@ -116,18 +121,21 @@ bodies = st.dictionaries(texts, st.recursive(_plain, lambda inner: st.lists(inne
 STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
     "forward": st.builds(
         m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(), named, texts,
-        issued_ns=numbers,
+        issued_ns=numbers, tally=tallies,
+    ),
+    "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays(), tally=tallies),
+    "journal": st.builds(
+        m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts, tally=tallies
     ),
     "reference": st.builds(
         m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, st.just(()), st.none(), named,
         texts, issued_ns=numbers, rows=st.builds(m.Rows, chains, rows),
     ),
-    "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays()),
-    "journal": st.builds(m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts),
     "chunk": st.builds(m.SnapshotChunk, runs, numbers, numbers, texts, numbers, st.binary()),
     "manifest": st.builds(
         m.SnapshotManifest, runs, numbers, numbers, texts, chains, numbers, lanes, lanes,
         hashes, numbers,
+        st.lists(counts, max_size=3).map(tuple), counts,
     ),
     "image": st.builds(m.StateImage, named, named, st.lists(older, max_size=2).map(tuple)),
     "defined": st.builds(m.Defined, runs, texts, texts, numbers),

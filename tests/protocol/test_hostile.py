@@ -268,7 +268,9 @@ def test_many_small_things_take_no_more_than_a_multiple(peak_bytes: Callable[[Ca
 
 
 def test_of_a_field_that_comes_twice_every_reader_takes_the_last() -> None:
-    twice = b"".join((b"\xde", struct.pack(">H", 8), msgpack.packb({**FIELDS["backward"], "lane": 1})[1:]))
+    twice = b"".join(
+        (b"\xde", struct.pack(">H", len(FIELDS["backward"]) + 1), msgpack.packb({**FIELDS["backward"], "lane": 1})[1:])
+    )
     message = wire.decode(head(BACKWARD) + twice + b"\xa4lane\x02")
     assert isinstance(message, m.Backward) and message.lane == 2
 

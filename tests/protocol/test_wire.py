@@ -23,10 +23,11 @@ from tests.protocol.cases import EXAMPLES, FLOATS, RUN, STRATEGIES, TRAIL, VOIDS
 GOLDEN = Path(__file__).parent / "golden"
 HEAD = 6
 OPTIONAL = {
-    "forward": ("context", "tag", "void", "issued_ns"),
+    "forward": ("context", "tag", "void", "issued_ns", "tally"),
     "reference": ("context", "tag", "void", "issued_ns", "x"),
-    "backward": ("void",),
-    "journal": ("void", "writer"),
+    "backward": ("void", "tally"),
+    "journal": ("void", "writer", "tally"),
+    "manifest": ("sums", "staleness"),
 }  # of today's fields, those that the first schema may leave out; a field that is added later joins them
 
 
@@ -78,7 +79,8 @@ def test_golden_bytes_without_optional_fields_are_read_with_their_defaults(name:
     for optional in OPTIONAL[name]:
         del fields[optional]
     message = wire.decode(rewritten(golden(name), fields))
-    defaults = {"context": {}, "tag": "", "void": "", "issued_ns": 0, "writer": "", "x": None}
+    defaults = {"context": {}, "tag": "", "void": "", "issued_ns": 0, "writer": "", "tally": None, "x": None}
+    defaults |= {"sums": (), "staleness": ()}
     assert all(getattr(message, optional) == defaults[optional] for optional in OPTIONAL[name])
 
 

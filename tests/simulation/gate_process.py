@@ -266,7 +266,16 @@ class GateProcess:
             dx = toy.word(toy.input_gradient(x, w, job.key, dy))
             grads = {"w": toy.word(toy.weight_gradient(x, taped, dy))}
         record = JournalRecord(
-            RUN, self.gate, m.lane, m.seq, job.hop, job.offset, grads, void=void or failure, writer=self.name
+            RUN,
+            self.gate,
+            m.lane,
+            m.seq,
+            job.hop,
+            job.offset,
+            grads,
+            void=void or failure,
+            writer=self.name,
+            tally=m.tally,
         )
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, toy.step)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from akkafka.gate.state import GateState
+from akkafka.gate.sums import BUCKETS, LaneSums, Sums, bucket
+from akkafka.protocol.tally import added
 
 from . import toy
 from .choices import Choices, Seeded
@@ -70,6 +72,31 @@ def _same(state: GateState, versions: list[Version], told: str) -> None:
     if state.version + 1 < len(versions):
         assert state.next_offset < versions[state.version + 1].next_offset, f"{told} has passed over what counts"
     assert state.next_offset >= version.next_offset, told
+    _check_sums(state.sums, versions[1 : state.version + 1], told)
+
+
+def _check_sums(sums: Sums, versions: list[Version], told: str) -> None:
+    """What the records add up to, counted anew."""
+    records = [version.record for version in versions if version.record is not None]
+    steps = [bucket(n - record.hop.version) for n, record in enumerate(records) if not record.void]
+    assert list(sums.staleness) == [steps.count(at) for at in range(BUCKETS)], f"{told}: staleness {sums.staleness}"
+    for lane in range(max(len(sums.lanes), 1)):
+        own = [record for record in records if record.lane == lane]
+        tallies = [record.tally for record in own if record.tally is not None]
+        epoch = tallies[-1].epoch if tallies else 0
+        now = [tally for tally in tallies if tally.epoch == epoch]
+        past = [tally for tally in tallies if tally.epoch != epoch]
+        assert sums.lane(lane) == LaneSums(
+            sum(bool(record.void) for record in own),
+            len(tallies),
+            epoch,
+            sum(tally.samples for tally in now),
+            added(tally.ids for tally in now),
+            sum(tally.samples for tally in past),
+            added(tally.ids for tally in past),
+            tallies[-1].first if tallies else 0,
+            tallies[-1].beyond if tallies else 0,
+        ), f"{told}: lane {lane}"
 
 
 def _check_snapshots(world: World, oracle: Oracle) -> None:

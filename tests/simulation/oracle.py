@@ -37,6 +37,7 @@ class Version:
     applied: tuple[int, ...]
     sources: tuple[int, ...]
     next_offset: int
+    record: JournalRecord | None = None  # the one that made it
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class Oracle:
             chain = hashlib.blake2b(landed.value, key=now.chain, digest_size=16).digest()
             applied, sources = list(now.applied), list(now.sources)
             applied[record.lane], sources[record.lane] = record.seq + 1, record.source + 1
-            versions.append(Version(landed.time, chain, w, m, tuple(applied), tuple(sources), offset + 1))
+            versions.append(Version(landed.time, chain, w, m, tuple(applied), tuple(sources), offset + 1, record))
         return versions
 
     def _counts(self, gate: int, record: JournalRecord, versions: list[Version]) -> bool:
@@ -234,6 +235,7 @@ class Oracle:
     # --- journals ---------------------------------------------------------------------------------------
 
     def _check_journal(self, gate: int) -> None:
+        s = self.world.scenario
         arrivals: dict[tuple[int, int], int] = {}
         for lane in range(self.world.scenario.lanes):
             for seq, seen in self.backwards[gate, lane].items():
@@ -248,6 +250,7 @@ class Oracle:
             assert r.source == source.offset, f"{told}: not from the first copy"
             assert r.hop == source.message.trail[gate], f"{told}: made with {r.hop}, not with what the trail names"
             self._check_void(r.void, source.message.void, r.lane, r.seq, told)
+            assert r.tally == s.tally(s.cursors(r.lane)[r.seq]), f"{told}: brings {r.tally}"
             if not r.void:
                 _, gradient = self._gradients(gate, r.lane, source.message)
                 assert toy.number(r.grads["w"]) == gradient, f"{told}: not the gradient with the forward's weights"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from akkafka.data.epochs import Cursor
+from akkafka.protocol.tally import Tally, tally_of
 from akkafka.sentinel.training import LaneCourse
 
 from .choices import Choices, one_of
@@ -57,6 +60,10 @@ class Scenario:
 
     def cursor(self, k: int) -> Cursor:
         return Cursor(k // self.batches, k % self.batches)
+
+    def tally(self, cursor: Cursor) -> Tally:
+        """What the batch at `cursor` brings: one sample."""
+        return tally_of(np.array([cursor.batch], np.uint32), cursor.epoch, 0, self.batches)
 
     def course(self, lane: int) -> LaneCourse:
         return LaneCourse(self.cursor(lane), self.advance)

@@ -216,7 +216,18 @@ class TrainProcess(Sentinel):
     def _batch(self, issue: e.Issue) -> Forward:
         x = toy.sample(0, issue.cursor.epoch, issue.cursor.batch)
         context = {"t": toy.word(issue.cursor.batch + 5)}
-        return Forward(RUN, Mode.TRAIN, issue.lane, issue.seq, issue.cursor, issue.after, (), toy.word(x), context)
+        return Forward(
+            RUN,
+            Mode.TRAIN,
+            issue.lane,
+            issue.seq,
+            issue.cursor,
+            issue.after,
+            (),
+            toy.word(x),
+            context,
+            tally=self.world.scenario.tally(issue.cursor),
+        )
 
 
 def _read_issued(world: World, taking: Taking) -> None:

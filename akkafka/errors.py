@@ -59,3 +59,9 @@ class NetworkError(AkkafkaError):
     """A network of that name is missing, or is there with another definition."""
 
     exit_code = 7
+
+
+class ReplayError(AkkafkaError):
+    """A replay was asked for what the log does not hold any more, or not yet."""
+
+    exit_code = 8

@@ -152,6 +152,25 @@ def status(
 
 @app.command()
 @connected
+def replay(
+    gate: Annotated[int, typer.Option(min=0, help="Which gate.")],
+    to: Annotated[int | None, typer.Option(metavar="VERSION", min=1, help="Stop there; default: the end.")] = None,
+    from_zero: Annotated[
+        bool, typer.Option("--from-zero", help="From the definition, not from a snapshot; needs a log kept whole.")
+    ] = False,
+    network: NetworkOption = None,
+    as_json: JsonOption = False,
+    *,
+    where: Where,
+) -> None:
+    """Rebuild a gate's weights from the log and compare them with what it served; 0 only if they are equal."""
+    from akkafka.cli.replay import replay as work
+
+    raise SystemExit(work(network, gate, where, to=to, from_zero=from_zero, as_json=as_json))
+
+
+@app.command()
+@connected
 def predict(
     source: Annotated[Path, typer.Option("--in", metavar="X.npz", help="Samples: an array 'x', or the only one.")],
     out: Annotated[Path, typer.Option(metavar="Y.npz", help="Outputs 'y', and 'label' where there are classes.")],

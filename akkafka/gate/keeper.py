@@ -10,6 +10,7 @@ from akkafka.broker.base import Broker, Producer, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import read_range, reading
 from akkafka.errors import AkkafkaError
+from akkafka.gate.fingerprint import fingerprint
 from akkafka.gate.snapshot import Shelf, to_records
 from akkafka.gate.state import GateState
 from akkafka.protocol.messages import SnapshotManifest
@@ -27,6 +28,7 @@ class SnapshotKeeper:
         self._broker, self._network, self._gate, self._writer = broker, network, gate, writer
         self._where = TopicPartition(network.topics.snapshot(gate), 0)
         self._manifests = manifests  # newest first
+        self.saved = (0, "")  # version of the newest verified snapshot, fingerprint of the state in memory
 
     async def take(self, state: GateState, older: Mapping[int, GateState]) -> bool:
         """True once the snapshot has been read back whole; False if anything went wrong: the older ones stay."""
@@ -42,6 +44,7 @@ class SnapshotKeeper:
             log.warning("gate %d: the snapshot of version %d cannot be read back", self._gate, state.version)
             return False
         self._manifests.insert(0, manifest)
+        self.saved = (state.version, await asyncio.to_thread(fingerprint, state))
         return True
 
     async def _written(self, records: list[tuple[bytes, bytes]], state: GateState) -> SnapshotManifest | None:

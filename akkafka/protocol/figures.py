@@ -37,6 +37,8 @@ class GateFigures(_Body):
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     dead_letters: int = 0
+    saved_version: int = 0  # of this process's newest verified snapshot
+    saved_hash: str = ""  # of weights and optimizer state in memory at that version (gate/fingerprint.py)
     compensation: float | None = None  # |compensation| / |gradient|, where the optimizer has one
     host: str = ""
     pid: int = 0

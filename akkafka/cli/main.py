@@ -152,6 +152,15 @@ def status(
 
 @app.command()
 @connected
+def audit(network: NetworkOption = None, as_json: JsonOption = False, *, where: Where) -> None:
+    """Prove from the log alone that every batch counted once at every gate; 0 only if all of it holds."""
+    from akkafka.cli.audit import audit as work
+
+    raise SystemExit(work(network, where, as_json=as_json))
+
+
+@app.command()
+@connected
 def replay(
     gate: Annotated[int, typer.Option(min=0, help="Which gate.")],
     to: Annotated[int | None, typer.Option(metavar="VERSION", min=1, help="Stop there; default: the end.")] = None,

@@ -1,0 +1,234 @@
+"""Judges a log: facts in, findings out; no broker, no clock. Whoever has the records feeds them in `order`."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from akkafka.audit.courses import courses_of
+from akkafka.audit.edge import Direction, HopCheck, LaneAudit
+from akkafka.audit.finding import Findings
+from akkafka.audit.journal import GateAudit
+from akkafka.broker.base import Record, TopicPartition
+from akkafka.broker.network import Network
+from akkafka.errors import ProtocolError
+from akkafka.gate.restore import counting_rule
+from akkafka.protocol import wire
+from akkafka.protocol.messages import DeadLetter, Hop, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a partition holds: offsets `low` to before `high`; up to before `sure`, other partitions know of it.
+
+    Records do not stand still while they are read. Ends are looked up twice: what lies before the first end (`sure`)
+    was written before the second ends were looked up, so whatever it names has to lie before these.
+    """
+
+    low: int
+    high: int
+    sure: int
+
+
+Cut = Mapping[TopicPartition, Stretch]
+
+
+class Judge:
+    """Feed every partition of `order` by `open`, `take` and `close`, then call `conclude`."""
+
+    def __init__(self, network: Network, cut: Cut) -> None:
+        self.network, self.findings = network, Findings()
+        self.cut = cut
+        self._topics = network.topics
+        courses = self.courses = courses_of(network)
+        self.gates = [
+            GateAudit(
+                network.run,
+                gate,
+                spec.name,
+                network.lane_count,
+                counting_rule(network, gate),
+                courses,
+                self.findings,
+            )
+            for gate, spec in enumerate(network.definition.gates)
+        ]
+        self.training = network.lanes_of(Mode.TRAIN)
+        self.lanes: dict[TopicPartition, LaneAudit] = {
+            where: LaneAudit(
+                network.run,
+                direction,
+                index,
+                where.partition,
+                network.gate_count,
+                self.findings,
+                self._hop_check(where, index - 1),
+                courses,
+            )
+            for direction, index, where in self._edges()
+        }
+        self.letters: set[tuple[str, int, int]] = set()
+        self.reasons: dict[str, int] = {}
+        self._current: GateAudit | LaneAudit | None = None
+
+    # --- feeding ----------------------------------------------------------------------------------
+
+    def order(self) -> list[TopicPartition]:
+        """Dead letters, snapshots, journals, edges."""
+        gates = range(self.network.gate_count)
+        return [
+            TopicPartition(self._topics.dead, 0),
+            *(TopicPartition(self._topics.snapshot(gate), 0) for gate in gates),
+            *(TopicPartition(self._topics.journal(gate), 0) for gate in gates),
+            *self.lanes,
+        ]
+
+    def open(self, where: TopicPartition) -> None:
+        """The records of this partition come next."""
+        if where in self.lanes:
+            self.lanes[where].open(self.cut[where].low, self.cut[where].high)
+        for gate in self.gates:
+            if where.topic == self._topics.journal(gate.gate):
+                gate.open(self.cut[where].low, self.cut[where].high)
+
+    def take(self, record: Record) -> None:
+        """A record of the open partition, in order."""
+        where = record.where
+        if where in self.lanes:
+            self.lanes[where].take(record.offset, record.value)
+        elif where.topic == self._topics.dead:
+            self._take_letter(record.value)
+        for gate in self.gates:
+            if where.topic == self._topics.journal(gate.gate):
+                gate.take(record.offset, record.value)
+            elif where.topic == self._topics.snapshot(gate.gate):
+                gate.put(record.key, record.value)
+
+    def close(self, where: TopicPartition) -> None:
+        """The open partition has been read to its end."""
+        if where in self.lanes:
+            self.lanes[where].close(self.letters, where.topic)
+        for gate in self.gates:
+            if where.topic == self._topics.journal(gate.gate):
+                gate.close()
+
+    def conclude(self, ends: Mapping[TopicPartition, int]) -> Findings:
+        """All was fed; `ends` are the partitions' ends now."""
+        for gate in self.gates:
+            gate.check_end(ends[TopicPartition(self._topics.journal(gate.gate), 0)])
+        for where, stretch in self.cut.items():
+            if where in self.lanes and ends[where] < stretch.high:
+                what = f"{self.lanes[where].name} ends at offset {ends[where]}, it was {stretch.high} a moment ago"
+                self.findings.add("shorter", what, lane=where.partition, offset=ends[where])
+        for gate in self.gates:
+            if gate.known:
+                for lane in self.training:
+                    self._check_records(gate, lane)
+                self._check_sources(gate, ends)
+        for where, own in self.lanes.items():
+            self._check_answers(where, own)
+        return self.findings
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    def lane(self, direction: Direction, index: int, lane: int) -> LaneAudit:
+        """One lane of one edge."""
+        return self.lanes[self._where(direction, index, lane)]
+
+    def _where(self, direction: Direction, index: int, lane: int) -> TopicPartition:
+        topic = self._topics.forward(index) if direction == "forward" else self._topics.backward(index)
+        return TopicPartition(topic, lane)
+
+    def _edges(self) -> Iterable[tuple[Direction, int, TopicPartition]]:
+        for index in range(self.network.gate_count + 1):
+            for lane in range(self.network.lane_count):
+                yield "forward", index, self._where("forward", index, lane)
+            for lane in self.training:
+                yield "backward", index, self._where("backward", index, lane)
+
+    def _take_letter(self, value: bytes | None) -> None:
+        try:
+            letter = wire.decode(value)
+        except ProtocolError:
+            return
+        if isinstance(letter, DeadLetter):
+            self.letters.add((letter.topic, letter.partition, letter.offset))
+            reason = letter.reason.split(":")[0]
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    # --- what names what ----------------------------------------------------------------------------
+
+    def _hop_check(self, where: TopicPartition, gate: int) -> HopCheck:
+        """A trail's entry of a gate must be of its journal's history, and not of a version that does not exist."""
+
+        def check(offset: int, hop: Hop) -> str:
+            judged = self.gates[gate]
+            if not judged.known:
+                return ""
+            if hop.version > judged.state.version:
+                if offset >= self.cut[where].sure:
+                    return ""
+                return f"it names version {hop.version}, the journal of gate {gate} makes {judged.state.version}"
+            chain = judged.chain_at(hop.version)
+            if chain is None or chain == hop.chain:
+                return ""
+            return f"it names history {hop.chain.hex()} of version {hop.version}, the journal's is {chain.hex()}"
+
+        return check
+
+    def _check_records(self, gate: GateAudit, lane: int) -> None:
+        """Every record comes from the first copy of its gradient, made from the first copy of its input."""
+        records = gate.lanes[lane]
+        given, source = self.lane("backward", gate.gate + 1, lane), self.lane("forward", gate.gate, lane)
+        issued = self.lane("forward", 0, lane)
+        end = records.base + len(records.sources)
+        for topic, held in (("forward.0: it was never issued", issued), (f"{given.name}: it has no gradient", given)):
+            if end > held.next_seq and (held.offsets or held.low == 0):
+                what = f"batch {held.next_seq} is recorded, but not in {topic}"
+                self.findings.add("missing", what, gate=gate.gate, lane=lane, seq=held.next_seq)
+        self._same(records.base, records.sources, given, "record", gate.gate, lane)
+        self._same(records.base, records.hop_offsets, source, "record's trail", gate.gate, lane)
+        for seq in sorted(given.void):
+            if records.base <= seq < end and seq not in records.void:
+                what = f"it was applied, but the gradient in {given.name} is void"
+                self.findings.add("void", what, gate=gate.gate, lane=lane, seq=seq)
+        for seq in range(max(records.base, given.base), min(end, given.next_seq)):
+            version, named = records.hop_versions[seq - records.base], given.hop_versions[seq - given.base]
+            if version != named:
+                what = f"it was made with version {version}, its trail names {named}"
+                self.findings.add("history", what, gate=gate.gate, lane=lane, seq=seq)
+
+    def _same(self, base: int, named: array[int], held: LaneAudit, who: str, gate: int, lane: int) -> None:
+        """Offsets that are named, by seq from `base` on, are those of the first copies."""
+        first = max(base, held.base)
+        own = islice(named, first - base, None)
+        there = islice(held.offsets, first - held.base, None)
+        for seq, (name, offset) in enumerate(zip(own, there, strict=False), first):
+            if name != offset:
+                what = f"the {who} names offset {name} of {held.name}, the batch's first copy lies at {offset}"
+                self.findings.add("copy", what, gate=gate, lane=lane, seq=seq, offset=name)
+
+    def _check_answers(self, where: TopicPartition, own: LaneAudit) -> None:
+        """What lies on an edge was made from the first copy of what lies on the one before."""
+        if own.direction == "forward" and own.index > 0:
+            held, named = self.lane("forward", own.index - 1, own.lane), own.hop_offsets
+        elif own.direction == "backward" and own.index == self.network.gate_count:
+            held, named = self.lane("forward", own.index, own.lane), own.sources
+        elif own.direction == "backward":
+            held, named = self.lane("backward", own.index + 1, own.lane), own.sources
+        else:
+            return
+        self._same(own.base, named, held, f"batch in {own.name}", max(0, own.index - 1), own.lane)
+        sure = sum(offset < self.cut[where].sure for offset in own.offsets)
+        if own.base + sure > held.next_seq and (held.offsets or held.low == 0):
+            what = f"{own.name} has the batch, {held.name}, which it was made from, has not"
+            self.findings.add("missing", what, lane=own.lane, seq=held.next_seq)
+
+    def _check_sources(self, gate: GateAudit, ends: Mapping[TopicPartition, int]) -> None:
+        for lane in self.training:
+            where = self._where("backward", gate.gate + 1, lane)
+            if gate.state.sources[lane] > ends[where]:
+                what = f"its journal has read backward.{gate.gate + 1} up to {gate.state.sources[lane]}, it ends at "
+                self.findings.add("shorter", f"{what}{ends[where]}", gate=gate.gate, lane=lane, offset=ends[where])

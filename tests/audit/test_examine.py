@@ -1,0 +1,81 @@
+"""An audit of a log that is being written holds, too; the command says it with words, JSON and exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from akkafka.audit.examine import examine
+from akkafka.audit.report import facts_of
+from akkafka.broker.base import Broker, TopicPartition
+from akkafka.broker.connection import Connection
+from akkafka.broker.kafka import KafkaBroker
+from akkafka.broker.memory import MemoryBroker
+from tests.cli.conftest import Akkafka, akkafka, small_config
+from tests.pipeline.fleet import fleet, small_definition, train_through
+
+from ..conftest import Run
+
+__all__ = ["akkafka", "small_config"]
+STALE = ("schedule.window=3", "lanes.train=2", "snapshots.every_bytes=40000")
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest, run: Run) -> Iterator[Broker]:
+    """Both brokers in turn."""
+    if request.param == "memory":
+        yield MemoryBroker()
+        return
+    kafka = KafkaBroker(Connection(bootstrap_servers=request.getfixturevalue("kafka_bootstrap")))
+    yield kafka
+    run(kafka.close())
+
+
+def test_an_audit_holds_while_training_runs_and_afterwards(broker: Broker, run: Run, unique: Callable[[], str]) -> None:
+    async def work() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        async with fleet(broker, small_definition(*STALE), unique()) as running:
+            network = running.network
+            gates = [running.start_gate(gate) for gate in range(network.gate_count)]
+            trainer = running.start_training(epochs=12)
+            during = []
+            while not running.tasks[trainer].done():
+                during.append(facts_of(await examine(broker, network)))
+                await asyncio.sleep(0)
+            await running.ended(trainer)
+            await running.stop(*gates)
+            return during, facts_of(await examine(broker, network))
+
+    during, after = run(work())
+    assert all(facts["holds"] for facts in [*during, after]), [facts["faults"] for facts in during]
+    assert any(lane["open"] for facts in during for lane in facts["lanes"]), "nothing was open: looked too late"
+    assert [(lane["issued"], lane["open"], lane["epochs_whole"]) for lane in after["lanes"]] == [(36, 0, 12)] * 2
+
+
+@pytest.mark.kafka
+def test_the_commands_tell_their_verdict_and_leave_with_it(
+    akkafka: Akkafka, kafka_bootstrap: str, run: Run, unique: Callable[[], str]
+) -> None:
+    name, at = unique(), ("--bootstrap-servers", kafka_bootstrap)
+    kafka = KafkaBroker(Connection(bootstrap_servers=kafka_bootstrap))
+    network, states = run(train_through(kafka, small_definition(*STALE), name, epochs=2))
+
+    whole = akkafka("audit", "--network", name, *at)
+    assert whole.code == 0 and whole.out.splitlines()[-1] == "all of it holds", whole
+    assert json.loads(akkafka("audit", "--network", name, "--json", *at).out)["holds"] is True
+    rebuilt = json.loads(akkafka("replay", "--gate", "1", "--network", name, "--json", *at).out)
+    assert (rebuilt["equal"], rebuilt["version"]) == (True, states[1].version)
+    assert "equal: snapshot of version" in akkafka("replay", "--gate", "1", "--network", name, *at).out
+    assert akkafka("replay", "--gate", "7", "--network", name, *at).code == 2
+    assert akkafka("audit", "--network", "nowhere", *at).code == 7
+
+    where = TopicPartition(network.topics.journal(1), 0)
+    run(kafka.trim({where: states[1].next_offset}))  # by hand, and too far
+    broken = akkafka("audit", "--network", name, *at)
+    assert broken.code == 9 and "fault: gate 1, offset" in broken.out and "cut too early" in broken.out
+    refused = akkafka("replay", "--gate", "1", "--from-zero", "--network", name, *at)
+    assert refused.code == 8 and "--keep-log" in refused.err
+    run(kafka.close())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from akkafka.audit.judge import Cut, Judge, Stretch
+from akkafka.audit.judge import Cut, Judge, Stretch, subject_of
 from akkafka.broker.base import Broker, OffsetGoneError, Reader, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import read_range, reading
@@ -28,7 +28,7 @@ async def examine(broker: Broker, network: Network) -> Judge:
 
 async def _once(broker: Broker, reader: Reader, network: Network) -> tuple[Judge, bool]:
     cut = await _cut(broker, network)
-    judge = Judge(network, cut)
+    judge = Judge(subject_of(network), cut)
     for where in judge.order():
         judge.open(where)
         await _feed(reader, judge, where, cut[where])
@@ -50,7 +50,7 @@ async def _feed(reader: Reader, judge: Judge, where: TopicPartition, stretch: St
 
 async def _cut(broker: Broker, network: Network) -> Cut:
     """Edges first, then journals, then edges again: what the first look at an edge saw, the journals explain."""
-    judge = Judge(network, {})  # for its list of partitions
+    judge = Judge(subject_of(network), {})  # for its list of partitions
     edges, others = list(judge.lanes), [where for where in judge.order() if where not in judge.lanes]
     journals = [where for where in others if where.topic in _journals(network)]
     sure = await broker.bounds(edges)

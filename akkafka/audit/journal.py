@@ -14,6 +14,8 @@ from akkafka.gate.state import CountingRule, GateState, Params, apply_record, in
 from akkafka.gate.sums import LaneSums
 from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, JournalRecord, Run
 
+KEPT = 2  # versions of snapshots that must be usable: a torn newest one leaves one that is whole
+
 
 @dataclass(slots=True)
 class LaneRecords:
@@ -80,9 +82,15 @@ class GateAudit:
         self._check_snapshots()
 
     def _begin(self, low: int) -> GateState:
-        """Version 0 if the journal is whole, else the oldest snapshot that it reaches back to."""
+        """Version 0 if the journal is whole, else the oldest snapshot that it reaches back to.
+
+        The newest two versions need it; an older one may have been left by a process that was killed while it cleared
+        away, or may have been written late by one that was asleep.
+        """
+        reached = {snapshot.state.version for snapshot in self.snapshots if snapshot.state.next_offset >= low}
+        newest = sorted({snapshot.state.version for snapshot in self.snapshots}, reverse=True)[:KEPT]
         for snapshot in self.snapshots:
-            if snapshot.state.next_offset < low:
+            if snapshot.state.version in newest and snapshot.state.version not in reached:
                 self._findings.add(
                     "head",
                     f"the journal begins at offset {low}; the snapshot of version {snapshot.state.version} needs it "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from akkafka.audit.courses import courses_of
+from akkafka.audit.courses import Courses, courses_of
 from akkafka.audit.edge import Direction, HopCheck, LaneAudit
 from akkafka.audit.finding import Findings
 from akkafka.audit.journal import GateAudit
@@ -15,8 +15,10 @@ from akkafka.broker.base import Record, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.errors import ProtocolError
 from akkafka.gate.restore import counting_rule
+from akkafka.gate.state import CountingRule
 from akkafka.protocol import wire
-from akkafka.protocol.messages import DeadLetter, Hop, Mode
+from akkafka.protocol.messages import DeadLetter, Hop, Mode, Run
+from akkafka.protocol.topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +37,56 @@ class Stretch:
 Cut = Mapping[TopicPartition, Stretch]
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose log it is."""
+
+    name: str
+    run: Run
+    topics: Topics
+    gates: tuple[str, ...]  # names
+    rules: tuple[CountingRule, ...]  # by gate
+    lanes: int
+    training: tuple[int, ...]  # lanes
+    courses: Courses
+
+
+def subject_of(network: Network) -> Subject:
+    """A network as its definition topic tells it."""
+    gates = network.definition.gates
+    return Subject(
+        network.name,
+        network.run,
+        network.topics,
+        tuple(gate.name for gate in gates),
+        tuple(counting_rule(network, gate) for gate in range(len(gates))),
+        network.lane_count,
+        tuple(network.lanes_of(Mode.TRAIN)),
+        courses_of(network),
+    )
+
+
 class Judge:
     """Feed every partition of `order` by `open`, `take` and `close`, then call `conclude`."""
 
-    def __init__(self, network: Network, cut: Cut) -> None:
-        self.network, self.findings = network, Findings()
+    def __init__(self, subject: Subject, cut: Cut) -> None:
+        self.subject, self.findings = subject, Findings()
         self.cut = cut
-        self._topics = network.topics
-        courses = self.courses = courses_of(network)
+        self._topics = subject.topics
         self.gates = [
-            GateAudit(
-                network.run,
-                gate,
-                spec.name,
-                network.lane_count,
-                counting_rule(network, gate),
-                courses,
-                self.findings,
-            )
-            for gate, spec in enumerate(network.definition.gates)
+            GateAudit(subject.run, gate, name, subject.lanes, rule, subject.courses, self.findings)
+            for gate, (name, rule) in enumerate(zip(subject.gates, subject.rules, strict=True))
         ]
-        self.training = network.lanes_of(Mode.TRAIN)
         self.lanes: dict[TopicPartition, LaneAudit] = {
             where: LaneAudit(
-                network.run,
+                subject.run,
                 direction,
                 index,
                 where.partition,
-                network.gate_count,
+                len(subject.gates),
                 self.findings,
                 self._hop_check(where, index - 1),
-                courses,
+                subject.courses,
             )
             for direction, index, where in self._edges()
         }
@@ -77,7 +98,7 @@ class Judge:
 
     def order(self) -> list[TopicPartition]:
         """Dead letters, snapshots, journals, edges."""
-        gates = range(self.network.gate_count)
+        gates = range(len(self.gates))
         return [
             TopicPartition(self._topics.dead, 0),
             *(TopicPartition(self._topics.snapshot(gate), 0) for gate in gates),
@@ -124,7 +145,7 @@ class Judge:
                 self.findings.add("shorter", what, lane=where.partition, offset=ends[where])
         for gate in self.gates:
             if gate.known:
-                for lane in self.training:
+                for lane in self.subject.training:
                     self._check_records(gate, lane)
                 self._check_sources(gate, ends)
         for where, own in self.lanes.items():
@@ -142,10 +163,10 @@ class Judge:
         return TopicPartition(topic, lane)
 
     def _edges(self) -> Iterable[tuple[Direction, int, TopicPartition]]:
-        for index in range(self.network.gate_count + 1):
-            for lane in range(self.network.lane_count):
+        for index in range(len(self.gates) + 1):
+            for lane in range(self.subject.lanes):
                 yield "forward", index, self._where("forward", index, lane)
-            for lane in self.training:
+            for lane in self.subject.training:
                 yield "backward", index, self._where("backward", index, lane)
 
     def _take_letter(self, value: bytes | None) -> None:
@@ -214,7 +235,7 @@ class Judge:
         """What lies on an edge was made from the first copy of what lies on the one before."""
         if own.direction == "forward" and own.index > 0:
             held, named = self.lane("forward", own.index - 1, own.lane), own.hop_offsets
-        elif own.direction == "backward" and own.index == self.network.gate_count:
+        elif own.direction == "backward" and own.index == len(self.gates):
             held, named = self.lane("forward", own.index, own.lane), own.sources
         elif own.direction == "backward":
             held, named = self.lane("backward", own.index + 1, own.lane), own.sources
@@ -227,7 +248,7 @@ class Judge:
             self.findings.add("missing", what, lane=own.lane, seq=held.next_seq)
 
     def _check_sources(self, gate: GateAudit, ends: Mapping[TopicPartition, int]) -> None:
-        for lane in self.training:
+        for lane in self.subject.training:
             where = self._where("backward", gate.gate + 1, lane)
             if gate.state.sources[lane] > ends[where]:
                 what = f"its journal has read backward.{gate.gate + 1} up to {gate.state.sources[lane]}, it ends at "

@@ -17,20 +17,20 @@ def facts_of(judge: Judge) -> Facts:
     """The verdict with all that it rests on."""
     findings = judge.findings
     return {
-        "network": judge.network.name,
-        "run": str(judge.network.run),
+        "network": judge.subject.name,
+        "run": str(judge.subject.run),
         "holds": not findings.told,
         "faults": [finding.facts for finding in findings.told],
         "more_faults": findings.untold,
-        "gates": [_gate(gate, judge.training) for gate in judge.gates],
-        "lanes": [_lane(judge, lane) for lane in judge.training],
+        "gates": [_gate(gate, judge.subject.training) for gate in judge.gates],
+        "lanes": [_lane(judge, lane) for lane in judge.subject.training],
         "voids": _voids(judge),
         "duplicates": {own.name: count for own in judge.lanes.values() if (count := _duplicates(judge, own.name))},
         "refused": {"letters": len(judge.letters), "by": judge.reasons},
     }
 
 
-def _gate(gate: GateAudit, training: list[int]) -> Facts:
+def _gate(gate: GateAudit, training: tuple[int, ...]) -> Facts:
     state = gate.state
     return {
         "gate": gate.gate,
@@ -73,7 +73,7 @@ def _epochs(judge: Judge, gate: GateAudit, lane: int) -> int:
     sums = gate.state.sums.lane(lane)
     if not sums.told:
         return 0
-    cursor = judge.courses.cursor(lane, gate.state.applied[lane], Tally(0, 0, 0, sums.first, sums.beyond))
+    cursor = judge.subject.courses.cursor(lane, gate.state.applied[lane], Tally(0, 0, 0, sums.first, sums.beyond))
     return cursor.epoch if cursor is not None else sums.epoch
 
 

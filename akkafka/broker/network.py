@@ -30,6 +30,7 @@ class Network:
     definition: Definition
     topics: Topics
     claims: dict[int, LaneClaim]  # lane -> who has it; the first claim of a lane
+    keep_log: bool = False  # nothing is trimmed, so that a replay can begin with the definition
 
     def lanes_of(self, mode: Mode) -> list[int]:
         """Lanes of a role: the definition's and the claimed ones."""
@@ -96,7 +97,7 @@ def _network(name: str, message: Defined) -> Network:
     topics = Topics(name, len(definition.gates), definition.plan.count)
     if bytes.fromhex(definition.hash)[:8] != message.run.definition:
         raise ProtocolError(f"network {name!r}: its definition does not have the hash that its run names")
-    return Network(name, message.run, definition, topics, {})
+    return Network(name, message.run, definition, topics, {}, message.keep_log)
 
 
 def _valid_claim(network: Network, claim: LaneClaim) -> bool:
@@ -138,16 +139,16 @@ async def wait_for(broker: Broker, name: str | None, say: Say, *, every: float =
         await asyncio.sleep(every)
 
 
-async def define(broker: Broker, definition: Definition, name: str) -> Network:
+async def define(broker: Broker, definition: Definition, name: str, *, keep_log: bool = False) -> Network:
     """Create the topics and publish the definition; the network that is there afterwards, whoever defined it.
 
-    Raises NetworkError if another definition stands under that name.
+    Raises NetworkError if another definition stands under that name, or one whose log is not kept as is asked for.
     """
     topics = Topics(check_name(name), len(definition.gates), definition.plan.count)
     network = await load(broker, name)
     if network is None:
         await broker.create([TopicSpec(t.name, t.partitions, t.settings) for t in topics.all()])
-        await _publish(broker, topics, definition)
+        await _publish(broker, topics, definition, keep_log)
         network = await load(broker, name)
     if network is None:
         raise NetworkError(
@@ -159,14 +160,18 @@ async def define(broker: Broker, definition: Definition, name: str) -> Network:
             f"network {name!r} is there with another definition:\n{differences}",
             hint=f"Take another --network name, or `akkafka reset --network {name}` if its weights may go.",
         )
+    if keep_log and not network.keep_log:
+        raise NetworkError(
+            f"network {name!r} is there, and its log has been trimmed since: it was defined without --keep-log",
+            hint=f"Leave --keep-log out, or `akkafka reset --network {name}` and define it anew.",
+        )
     await broker.create([TopicSpec(t.name, t.partitions, t.settings) for t in topics.all()])
     return network
 
 
-async def _publish(broker: Broker, topics: Topics, definition: Definition) -> None:
-    message = Defined(
-        definition.new_run(), definition.canonical, akkafka.__version__, created_ms=int(time.time() * 1000)
-    )
+async def _publish(broker: Broker, topics: Topics, definition: Definition, keep_log: bool) -> None:
+    created_ms = int(time.time() * 1000)
+    message = Defined(definition.new_run(), definition.canonical, akkafka.__version__, created_ms, keep_log)
     producer = await broker.producer("define")
     try:
         await producer.send(TopicPartition(topics.definition, 0), wire.encode(message))

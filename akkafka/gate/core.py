@@ -20,6 +20,7 @@ from typing import Any
 
 from akkafka.errors import LogLostError
 from akkafka.gate import events as e
+from akkafka.gate.ledger import Named
 from akkafka.gate.state import CountingRule, GateState, Params
 from akkafka.protocol.definition import mask_key
 from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
@@ -115,6 +116,7 @@ class GateCore:
             _Lane(i, lane.next_forward, start.applied[i], stash={seq: _Stashed(hop) for seq, hop in lane.open})
             for i, lane in enumerate(lanes)
         ]
+        self.named: deque[Named] = deque()  # what the certain records name, for the ledger, who forgets them
         self._order = 0
         self._computing = False
         self._pending: deque[_Pending] = deque()
@@ -297,6 +299,8 @@ class GateCore:
         event = lane.backwards[0][1]
         message = event.message
         hop = message.trail[self.settings.gate]
+        if not message.void and not self.settings.rule.within_reach(hop, self.newest.version):
+            message = self._out_of_reach(event, hop)
         if message.void and hop.version <= self.certain.version:
             lane.backwards.popleft()  # it counts without a step: no weights are needed
             self._compute(e.ComputeBackward(event.offset, message, hop, {}, None, None, self.newest, key=0))
@@ -315,6 +319,16 @@ class GateCore:
         key = mask_key(self.settings.run, self.settings.gate, lane.number, message.seq)
         self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, source, self.newest, key))
         return True
+
+    def _out_of_reach(self, event: e.BackwardArrived, hop: Hop) -> Backward:
+        """Void: its forward was made by somebody who had slept, with weights that nobody else may have any more."""
+        late = self.newest.version - hop.version
+        void = (
+            f"gate {self.settings.gate} ({self.settings.name}): made with weights of {late} updates ago, "
+            f"they are at hand for {self.settings.rule.reach}"
+        )
+        self._refuse("backward", event.message.lane, event.offset, void)
+        return replace(event.message, dy=None, void=void)
 
     def _input_again(self, lane: _Lane, seq: int, hop: Hop) -> Forward | None:
         fetched = lane.inputs.get(seq)
@@ -515,6 +529,7 @@ class GateCore:
             return
         self._pending.popleft()
         self._make_certain(pending.state)
+        self._note(pending.computed.record)
         self._count(pending.computed)
 
     def _append_unknown(self, event: e.AppendUnknown) -> None:
@@ -535,6 +550,10 @@ class GateCore:
         for lane in self._lanes:
             self._flush(lane)
         self._forget_states()
+
+    def _note(self, record: JournalRecord) -> None:
+        if not record.void:
+            self.named.append((self.certain.version, record.hop.version))
 
     def _forget_states(self) -> None:
         """Keep what is certain or newer, what open batches name, and the fixed schedule's ring."""
@@ -612,6 +631,7 @@ class GateCore:
             self._drop_pending(event.job.record)
             self._extend(event.state)
             self._make_certain(event.state)
+            self._note(event.job.record)
             return
         pending = next(p for p in self._pending if p.computed.value is event.job.value)
         pending.state = event.state
@@ -635,6 +655,9 @@ class GateCore:
             pending.appended = False
             if pending.state is None:
                 record = pending.computed.record
+                if not self.settings.rule.counts(self.newest, record):
+                    self._give_back(pending)
+                    break
                 then = self._weights_of(record)
                 if then is not None:
                     self._compute(e.Fold(self.newest, record, pending.computed.value, then))
@@ -644,6 +667,18 @@ class GateCore:
         self._forget_states()
         self._append_due()
         self._begin_next()
+
+    def _give_back(self, late: _Pending) -> None:
+        """Others' records have come before this one, and now it is out of reach: back among the inputs, to be voided.
+
+        What waits behind it was made on top of it and goes back, too.
+        """
+        waiting = list(self._pending)
+        at = waiting.index(late)
+        self._pending = deque(waiting[:at])
+        for pending in reversed(waiting[at:]):
+            job = pending.computed.job
+            self._lanes[job.message.lane].backwards.appendleft((0, e.BackwardArrived(job.offset, job.message)))
 
     # --- snapshots, time, the end -----------------------------------------------------------------
 

@@ -56,9 +56,11 @@ def fold(
     keep: Iterable[int] = (),
     *,
     until: int | None = None,
+    named: list[tuple[int, int]] | None = None,
 ) -> tuple[GateState, dict[int, GateState]]:
     """(newest state, states of the versions in `keep` and of the ring) after all entries, or at version `until`.
 
+    `named` is given (version made, version named) of each record that counts and is not void.
     Memory: weights are kept only as long as a later record or `keep` names their version.
     Raises MissingWeightsError if a record names weights that are not to be had from here.
     """
@@ -86,6 +88,8 @@ def fold(
             )
         state = apply_record(state, record, value, then.params if then is not None else {}, folding.step)
         states[state.version] = state
+        if named is not None and not record.void:
+            named.append((state.version, record.hop.version))
         for version in [
             v for v in states if v < state.version - folding.ring and v not in wanted and last_use.get(v, -1) <= i
         ]:
@@ -152,31 +156,6 @@ def begin(
             yield snapshot.state, snapshot.older
     if first_held == 0:
         yield initial, {}
-
-
-def oldest_needed(
-    snapshots: Sequence[Snapshot], lanes: Sequence[Sequence[OutputFact]], entries: Mapping[int, JournalRecord]
-) -> Snapshot | None:
-    """The snapshot before which snapshots and journal may go; None: everything is still needed.
-
-    `snapshots`: whole ones, newest first; `lanes`: first copies of each lane of the gate's outputs, back to the open
-    batches; `entries`: journal records by offset. Never the newest snapshot, and only one that suffices: the weights of
-    every batch that is open since, and of every later record, are in it or behind it. Own copies are no guide to that:
-    where two processes have forwarded a batch, the first copy's version is the one that will be asked for.
-    Assumes that no process still forwards with weights older than this snapshot: it would have slept through two.
-    """
-    for snapshot in snapshots[1:]:
-        state = snapshot.state
-        named = {
-            fact.hop.version
-            for lane, facts in enumerate(lanes)
-            for fact in facts
-            if fact.training and fact.seq >= state.applied[lane]
-        }
-        named.update(r.hop.version for offset, r in entries.items() if offset >= state.next_offset and not r.void)
-        if all(version >= state.version or version in snapshot.older for version in named):
-            return snapshot
-    return None
 
 
 def check_outputs(gate: int, state: GateState, facts: Iterable[OutputFact]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from akkafka.broker.base import Broker, Reader, TopicPartition
@@ -10,6 +10,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.reading import last_records, read_range, read_to_end, reading
 from akkafka.errors import LogLostError
 from akkafka.gate.core import LaneStart
+from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.model import Model
 from akkafka.gate.recovery import (
     Folding,
@@ -23,9 +24,9 @@ from akkafka.gate.recovery import (
     output_fact,
     read_entry,
 )
-from akkafka.gate.snapshot import Shelf
+from akkafka.gate.snapshot import Shelf, Snapshot
 from akkafka.gate.state import CountingRule, GateState
-from akkafka.protocol.messages import Mode, SnapshotManifest
+from akkafka.protocol.messages import Mode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,8 @@ class Restored:
 
     state: GateState
     states: dict[int, GateState]  # by version: those asked for, those that a later record may need
-    manifests: list[SnapshotManifest]  # of whole or torn snapshots, newest first
+    ledger: Ledger  # what the snapshot topic holds
+    named: list[Named]  # by the records behind the snapshot that the fold began with
     faults: list[str]  # what was found broken on the way
 
 
@@ -49,7 +51,8 @@ class LanePlace:
 def counting_rule(network: Network, gate: int) -> CountingRule:
     """Which journal records of a gate count."""
     fixed = network.definition.schedule.kind == "fixed"
-    return CountingRule(gate, len(network.definition.plan.of(Mode.TRAIN)) if fixed else 0)
+    lanes = len(network.definition.plan.of(Mode.TRAIN)) if fixed else 0
+    return CountingRule(gate, lanes, network.definition.reach)
 
 
 def ring(network: Network) -> int:
@@ -74,7 +77,8 @@ async def restore(
         low, high = (await broker.bounds([where]))[where]
         folding = Folding(counting_rule(network, gate), model.step, ring(network))
         problem: LogLostError | None = None
-        for start, older in begin(shelf.snapshots(), model.initial(), low):
+        snapshots: list[Snapshot] = []  # those looked at so far
+        for start, older in begin(noting(shelf.snapshots(), snapshots), model.initial(), low):
             if until is not None and start.version > until:
                 continue
             wanted = {version for version in keep if version not in older}
@@ -82,16 +86,25 @@ async def restore(
                 continue  # weights from before this snapshot are asked for, and it does not have them
             entries = await read_journal(reader, network, where, start.next_offset, high)
             try:
-                state, states = fold(start, older, entries, folding, keep, until=until)
+                named: list[Named] = []
+                state, states = fold(start, older, entries, folding, keep, until=until, named=named)
             except MissingWeightsError as error:
                 problem = error
                 continue
-            return Restored(state, states, shelf.manifests(), shelf.faults)
+            begun = next((shot for shot in snapshots if shot.state is start), None)
+            return Restored(state, states, ledger_of(shelf, begun), named, shelf.faults)
     raise problem or LogLostError(
         f"gate {gate} ({network.definition.gates[gate].name}): the journal begins at offset {low}, no whole snapshot "
         f"reaches that far; broken: {'; '.join(shelf.faults) or 'nothing else'}",
         hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
     )
+
+
+def noting(found: Iterable[Snapshot], into: list[Snapshot]) -> Iterator[Snapshot]:
+    """`found`, each put down as it passes: a snapshot is only opened when its turn comes."""
+    for snapshot in found:
+        into.append(snapshot)
+        yield snapshot
 
 
 async def read_shelf(broker: Broker, reader: Reader, network: Network, gate: int) -> Shelf:
@@ -150,7 +163,8 @@ async def place_gate(broker: Broker, network: Network, gate: int, model: Model) 
         # Another process is at work: what it sent after we had read the journal may name later versions.
         restored = await restore(broker, network, gate, model=model)
     check_outputs(gate, restored.state, [OutputFact(0, hop) for hop in hops])
-    missing = {hop.version for hop in hops} - restored.states.keys()
-    if missing:
-        restored = await restore(broker, network, gate, model=model, keep={hop.version for hop in hops})
+    rule = counting_rule(network, gate)
+    wanted = {hop.version for hop in hops if rule.within_reach(hop, restored.state.version)}
+    if wanted - restored.states.keys():
+        restored = await restore(broker, network, gate, model=model, keep=wanted)
     return restored, places

@@ -85,6 +85,7 @@ class Gate:
             {v: s for v, s in restored.states.items() if v != restored.state.version},
             [place.start for place in places],
         )
+        self._core.named.extend(restored.named)
         self._readers: dict[Direction, Reader] = {
             "forward": await self._broker.reader(f"{self.process}-forward", max_wait_ms=500),
             "backward": await self._broker.reader(f"{self.process}-backward", max_wait_ms=500),
@@ -148,7 +149,7 @@ class Gate:
     def _open_parts(self, restored: Restored) -> None:
         self._outlet = Outlet(self._broker, f"{self.process}-edges", self._network.run, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
-        self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.manifests)
+        self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.ledger)
 
     def _settings(self) -> CoreSettings:
         snapshots = self._network.definition.snapshots
@@ -268,7 +269,7 @@ class Gate:
 
     def _snapshot(self, instruction: e.TakeSnapshot) -> None:
         async def work() -> None:
-            verified = await self._keeper.take(instruction.state, instruction.older)
+            verified = await self._keeper.take(instruction.state, instruction.older, self._core.named)
             self._do(e.SnapshotTaken(instruction.state.version, verified))
 
         self._spawn(work())

@@ -81,6 +81,7 @@ class Shelf:
     def __init__(self, run: Run, gate: int, lanes: int) -> None:
         self._run, self._gate, self._lanes = run, gate, lanes
         self._chunks: dict[bytes, bytes] = {}
+        self._versions: dict[bytes, int] = {}  # of the chunks
         self._manifests: dict[bytes, SnapshotManifest] = {}
         self.faults: list[str] = []
 
@@ -90,6 +91,7 @@ class Shelf:
             return
         if value is None:
             self._chunks.pop(key, None)
+            self._versions.pop(key, None)
             self._manifests.pop(key, None)
             return
         try:
@@ -103,6 +105,7 @@ class Shelf:
             self.faults.append(f"record {key[:80]!r}: of run {message.run}, gate {message.gate}")
         elif isinstance(message, SnapshotChunk):
             self._chunks[key] = message.data
+            self._versions[key] = message.version
         else:
             self._manifests[key] = message
 
@@ -122,7 +125,13 @@ class Shelf:
         """The newest whole snapshot, if there is one."""
         return next(iter(self.snapshots()), None)
 
-    def keys(self, manifest: SnapshotManifest) -> list[bytes]:
+    def orphans(self) -> list[tuple[int, bytes]]:
+        """(version, key) of chunks that no manifest names: their writer was killed, or is about to finish."""
+        named = {key for manifest in self._manifests.values() for key in self.keys(manifest)}
+        return [(version, key) for key, version in self._versions.items() if key not in named]
+
+    @staticmethod
+    def keys(manifest: SnapshotManifest) -> list[bytes]:
         """Keys of all records of a snapshot, manifest first: the order in which to remove them."""
         chunks = [chunk_key(manifest.version, manifest.writer, i) for i in range(len(manifest.chunks))]
         return [manifest_key(manifest.version, manifest.writer), *chunks]

@@ -42,10 +42,17 @@ def initial_state(params: Params, optimizer: Params, lanes: int) -> GateState:
 
 @dataclass(frozen=True, slots=True)
 class CountingRule:
-    """Which record counts: the next of its lane; under the fixed schedule also the next of all."""
+    """Which record counts: the next of its lane; under the fixed schedule also the next of all.
+
+    And none that was made with weights too old for anybody to have them: a process that slept while snapshots and
+    journal went on may wake, forward a batch with what it has in memory, and even record the gradient. If that counted,
+    nobody else could fold it (delay compensation needs those weights), and no trimming would ever be safe. So weights
+    are within reach for a fixed number of updates; a batch whose forward lies further back is voided (gate/core.py).
+    """
 
     gate: int
     fixed_lanes: int = 0  # training lanes of the fixed schedule; 0: arrival
+    reach: int | None = None  # updates back; None: without end
 
     def counts(self, state: GateState, record: JournalRecord) -> bool:
         """True if `record` makes the next version of `state`."""
@@ -55,9 +62,15 @@ class CountingRule:
             return False  # nobody can have used weights that did not exist
         if record.seq != state.applied[record.lane]:
             return False
+        if not record.void and not self.within_reach(record.hop, state.version):
+            return False
         if not self.fixed_lanes:
             return True
         return record.lane < self.fixed_lanes and self.number(record.lane, record.seq) == state.version
+
+    def within_reach(self, hop: Hop, version: int) -> bool:
+        """True if a batch of this trail can still make a step on top of `version`."""
+        return self.reach is None or hop.version >= version - self.reach
 
     def number(self, lane: int, seq: int) -> int:
         """n of a batch in the fixed schedule."""

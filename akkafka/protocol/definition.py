@@ -302,6 +302,19 @@ class Definition(_Frozen):
         """How old an open batch may grow before issuing stops."""
         return self.schedule.max_staleness or 4 * self.in_flight
 
+    @property
+    def reach(self) -> int:
+        """Updates for which a gate's older weights are at hand: what was forwarded before is voided.
+
+        A part of the rule by which records count, so never to be changed. Twice what a batch can be late by unless its
+        process slept: issuing stops at max_staleness, and every lane, a claimed one too, may then have a window open.
+        The journal is kept for as many records at least.
+        """
+        if self.schedule.kind == "fixed":
+            return self.delay
+        lanes = len(self.plan.of(Mode.TRAIN)) + len(self.plan.spare)
+        return 2 * (self.max_staleness + self.schedule.window * lanes)
+
     def weights_seed(self, gate: int) -> tuple[int, int]:
         """What the initial weights of `gate` derive from."""
         return self.seed, gate

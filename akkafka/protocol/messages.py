@@ -222,6 +222,9 @@ class Defined:
     definition: str  # canonical JSON
     akkafka: str  # version that wrote it
     created_ms: int
+    # Whether anything is trimmed. Here, where every process looks, as one that had not been told would trim for all;
+    # and not in the definition, as a log that is kept must not change masks and seeds, which derive from its hash.
+    keep_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -266,11 +266,15 @@ def _hashes(f: Fields) -> tuple[bytes, ...]:
 def _defined(d: m.Defined) -> Written:
     if len(d.definition.encode()) > MAX_TEXT:
         raise ProtocolError(f"a definition of {len(d.definition.encode())} bytes does not travel: at most {MAX_TEXT}")
-    return 6, {"run": d.run.bytes, "definition": d.definition, "akkafka": d.akkafka, "created_ms": d.created_ms}, {}
+    return 6, {"run": d.run.bytes, "definition": d.definition, "akkafka": d.akkafka, "created_ms": d.created_ms,
+        **({"keep_log": 1} if d.keep_log else {}),
+    }, {}  # fmt: skip
 
 
 def _read_defined(f: Fields) -> m.Defined:
-    return m.Defined(f.run(), f.text("definition"), f.text("akkafka"), f.number("created_ms"))
+    return m.Defined(
+        f.run(), f.text("definition"), f.text("akkafka"), f.number("created_ms"), bool(f.number("keep_log", 0))
+    )
 
 
 def _claim(c: m.LaneClaim) -> Written:

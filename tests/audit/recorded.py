@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from akkafka.audit.judge import Judge, Stretch
+from akkafka.audit.judge import Judge, Stretch, subject_of
 from akkafka.broker.base import Record, TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import Network
@@ -41,7 +41,7 @@ class Log:
 
     def judged(self) -> Judge:
         cut = {where: Stretch(held.low, held.high, held.high) for where, held in self.held.items()}
-        judge = Judge(self.network, cut)
+        judge = Judge(subject_of(self.network), cut)
         for where in judge.order():
             judge.open(where)
             for record in self.held[where].records:
@@ -57,7 +57,7 @@ class Log:
 def recorded(broker: MemoryBroker, network: Network) -> Log:
     """A copy of what the broker holds."""
     held = {}
-    for where in Judge(network, {}).order():
+    for where in Judge(subject_of(network), {}).order():
         low, high = broker.log.bounds(where)
         held[where] = Held(low, high, list(broker.log.read(where, low, 1_000_000)))
     return Log(network, held)

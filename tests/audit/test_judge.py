@@ -64,7 +64,7 @@ def test_a_log_that_was_left_alone_holds(log: Log) -> None:
     for lane in facts["lanes"]:
         assert (lane["issued"], lane["counted"], lane["open"], lane["home"]) == (12, 12, 0, 12)
         assert lane["epochs_whole"] == 4
-    rows = judge.courses.rows["defined/None"]
+    rows = judge.subject.courses.rows["defined/None"]
     assert sum(lane["samples"] for lane in facts["lanes"]) == 4 * rows[1]
     assert all(gate["version"] == BATCHES == sum(gate["staleness"].values()) for gate in facts["gates"])
     assert lines_of(facts)[-1] == "all of it holds"
@@ -145,7 +145,6 @@ def test_a_flipped_bit_in_a_journal_record_is_found(log: Log) -> None:
 
 def test_a_journal_whose_head_was_cut_too_early_is_named(log: Log) -> None:
     versions = [s.state.version for s in log.judged().gates[1].snapshots]
-    assert len(versions) == 2
     cut_head(log.journal(1), versions[1] + 1)
     (fault,) = log.faults()
     assert f"gate 1, offset {versions[1]}: the journal begins at offset {versions[1] + 1}" in fault

@@ -170,36 +170,3 @@ def test_outputs_of_versions_that_the_journal_lacks_say_that_the_log_was_lost() 
     recovery.check_outputs(0, zero(), [fact(0, 0)])
     with pytest.raises(LogLostError, match="version 1"):
         recovery.check_outputs(0, zero(), [fact(0, 1)])
-
-
-# --- what may go -----------------------------------------------------------------------------------------------
-
-
-def test_all_before_the_snapshot_before_the_newest_may_go() -> None:
-    _, states = history(4)
-    shots = [snapshot(states[v]) for v in (4, 2, 1)]
-    assert recovery.oldest_needed(shots, [[]], {}) is shots[1]
-    assert recovery.oldest_needed(shots[:1], [[]], {}) is None
-
-
-def test_weights_that_an_open_batchs_first_copy_names_hold_an_older_snapshot() -> None:
-    # Past fault: a snapshot holds what its writer's own copies name, and another process's copy was first in the log.
-    _, states = history(4)
-    shots = [snapshot(states[v]) for v in (4, 2, 1)]
-    open_ = [fact(seq, min(seq, 1)) for seq in range(5)]
-    assert recovery.oldest_needed(shots, [open_], {}) is shots[2]
-    assert recovery.oldest_needed([shots[0], snapshot(states[2], {1: states[1]})], [open_], {}) is not None
-
-
-def test_weights_that_a_later_record_names_hold_an_older_snapshot() -> None:
-    _, states = history(4)
-    shots = [snapshot(states[v]) for v in (4, 2, 1)]
-    entries = {3: record_of(0, 1, states[1].hop(0))}
-    assert recovery.oldest_needed(shots, [[]], entries) is shots[2]
-    assert recovery.oldest_needed(shots, [[]], {3: replace(entries[3], void="too large")}) is shots[1]
-
-
-def test_batches_that_were_applied_or_never_come_back_hold_nothing() -> None:
-    _, states = history(4)
-    shots = [snapshot(states[v]) for v in (4, 2)]
-    assert recovery.oldest_needed(shots, [[fact(0), fact(1)], [fact(0, training=False)]], {}) is shots[1]

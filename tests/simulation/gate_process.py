@@ -10,6 +10,7 @@ from typing import Any
 from akkafka.broker.base import OffsetGoneError, TopicPartition
 from akkafka.gate import events as e
 from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.ledger import Ledger, kept_of
 from akkafka.gate.recovery import MissingWeightsError
 from akkafka.gate.snapshot import to_records
 from akkafka.gate.state import GateState, apply_record
@@ -17,7 +18,7 @@ from akkafka.protocol import wire
 from akkafka.protocol.messages import Backward, Forward, JournalRecord
 
 from . import codec, toy
-from .gate_start import GateStart, oldest_needed, read_journal, read_shelf, rebuilt, rule
+from .gate_start import GateStart, read_journal, read_shelf, rebuilt, rule
 from .post import Item, Move, Post
 from .world import RUN, World
 
@@ -40,6 +41,7 @@ class GateProcess:
         self._answers: deque[e.Event] = deque()  # about appends, in order
         self._saving: deque[Callable[[], None]] = deque()
         self._now = 0.0
+        self.ledger = Ledger()
 
     # --- what can happen next -----------------------------------------------------------------------
 
@@ -119,6 +121,8 @@ class GateProcess:
         if found is None:
             return
         self.core = self.world.cores.gate(self._settings(), found.state, found.older, found.lanes)
+        self.core.named.extend(found.named)
+        self.ledger = found.ledger
         for lane, position in enumerate(found.positions):
             self._positions[self.world.backward(self.gate + 1, lane)] = found.state.sources[lane]
             self._positions[self.world.forward(self.gate, lane)] = position
@@ -287,7 +291,7 @@ class GateProcess:
         state, older = instruction.state, dict(instruction.older)
         for key, value in to_records(RUN, self.gate, self.name, state, older):
             self._saving.append(partial(self._put_snapshot, key, value))
-        self._saving.append(partial(self._verify, state))
+        self._saving.append(partial(self._verify, state, older))
 
     def _save(self, _: None) -> None:
         self._saving.popleft()()
@@ -295,29 +299,28 @@ class GateProcess:
     def _put_snapshot(self, key: bytes, value: bytes | None) -> None:
         self.world.append(self.world.snapshot(self.gate), value, key)
 
-    def _verify(self, state: GateState) -> None:
+    def _verify(self, state: GateState, older: dict[int, GateState]) -> None:
         shelf = read_shelf(self.world, self.gate)
-        verified = any(s.state.version == state.version and s.manifest.writer == self.name for s in shelf.snapshots())
-        if verified and self.world.scenario.trims:
-            self._let_go()
-        self._do(e.SnapshotTaken(state.version, verified))
+        own = (s for s in shelf.snapshots() if s.state.version == state.version and s.manifest.writer == self.name)
+        snapshot = next(own, None)
+        if snapshot is not None:
+            self.ledger.verified(kept_of(snapshot.manifest, older))
+            if self.world.scenario.trims:
+                self._let_go(state.version)
+        self._do(e.SnapshotTaken(state.version, snapshot is not None))
 
-    def _let_go(self) -> None:
-        """What nobody needs any more: older snapshots, manifests first, and the journal before the oldest one kept."""
-        oldest = oldest_needed(self.world, self.gate)
-        if oldest is None or self.world.sleeping(self.gate, oldest.state.version):
-            return
+    def _let_go(self, version: int) -> None:
+        """Tombstones first, one by one; the journal goes when they are in the log."""
+        assert self.core is not None
+        gone = self.ledger.let_go(version, self.world.scenario.rule_reach, self.core.named)
+        if gone is not None:
+            self._saving.extend(partial(self._put_snapshot, key, None) for key in gone.keys)
+            if gone.journal:
+                self._saving.append(partial(self._trim_journal, gone.journal))
+
+    def _trim_journal(self, before: int) -> None:
         self.world.trims += 1
-        shelf = read_shelf(self.world, self.gate)
-        for manifest in shelf.manifests():
-            if manifest.version < oldest.state.version:
-                for key in shelf.keys(manifest):
-                    self._saving.append(partial(self._put_snapshot, key, None))
-        self.world.log.trim(self.world.journal(self.gate), oldest.state.next_offset)
-
-    def slept_through(self, version: int) -> bool:
-        """It may still forward a batch with weights older than this version."""
-        return self.core is not None and (self.core.certain.version < version or not self._edges.empty)
+        self.world.log.trim(self.world.journal(self.gate), before)
 
 
 _ACTIONS: dict[type, Callable[[Any, Any], None]] = {

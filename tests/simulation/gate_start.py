@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from akkafka.gate import recovery
 from akkafka.gate.core import LaneStart
+from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.recovery import Folding, MissingWeightsError, OutputFact
 from akkafka.gate.snapshot import Shelf, Snapshot
 from akkafka.gate.state import CountingRule, GateState, initial_state
@@ -22,7 +23,7 @@ _AT_HEAD = OutputFact(-1, Hop(-1, 0, bytes(8)))  # the lane is whole: what count
 
 
 def rule(world: World, gate: int) -> CountingRule:
-    return CountingRule(gate, world.scenario.fixed_lanes)
+    return CountingRule(gate, world.scenario.fixed_lanes, world.scenario.rule_reach)
 
 
 def folding(world: World, gate: int) -> Folding:
@@ -50,17 +51,12 @@ def read_journal(world: World, gate: int, start: int) -> list[recovery.JournalEn
 def read_outputs(world: World, gate: int, lane: int) -> list[OutputFact]:
     """First copies of a lane of the gate's own outputs."""
     where = world.forward(gate + 1, lane)
-    found = (recovery.output_fact(RUN, gate, r.value, lane) for r in world.read(where, 0))
+    low, _ = world.log.bounds(where)
+    found = (recovery.output_fact(RUN, gate, r.value, lane) for r in world.read(where, low))
     facts = [fact for fact in found if fact is not None]
-    return recovery.first_copies([_AT_HEAD, *facts])[1:] if world.scenario.walks else facts
-
-
-def oldest_needed(world: World, gate: int) -> Snapshot | None:
-    """What recovery says may go."""
-    lanes = [read_outputs(world, gate, lane) for lane in range(world.scenario.all_lanes)]
-    low, _ = world.log.bounds(world.journal(gate))
-    entries = {low + i: record for i, (record, _) in enumerate(read_journal(world, gate, low)) if record is not None}
-    return recovery.oldest_needed(list(read_shelf(world, gate).snapshots()), lanes, entries)
+    if not world.scenario.walks:
+        return facts
+    return recovery.first_copies(facts) if low else recovery.first_copies([_AT_HEAD, *facts])[1:]
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +67,8 @@ class Found:
     older: dict[int, GateState]
     lanes: list[LaneStart]
     positions: list[int]  # of the forward lanes
+    ledger: Ledger
+    named: list[Named]
 
 
 @dataclass(slots=True, eq=False)
@@ -94,20 +92,25 @@ class GateStart:
 
     def _found(self, snapshots: list[Snapshot]) -> Found:
         named = {fact.hop.version for facts in self.facts for fact in facts}
-        state, states = self._folded(snapshots, named)
+        state, states, ledger, noted = self._folded(snapshots, named)
         places = [recovery.lane_start(facts, state.applied[lane]) for lane, facts in enumerate(self.facts)]
         starts = [start for start, _ in places]
         recovery.check_outputs(self.gate, state, [OutputFact(0, hop) for start in starts for _, hop in start.open])
         older = {version: s for version, s in states.items() if version != state.version}
-        return Found(state, older, starts, [offset for _, offset in places])
+        return Found(state, older, starts, [offset for _, offset in places], ledger, noted)
 
-    def _folded(self, snapshots: list[Snapshot], keep: set[int]) -> tuple[GateState, dict[int, GateState]]:
+    def _folded(
+        self, snapshots: list[Snapshot], keep: set[int]
+    ) -> tuple[GateState, dict[int, GateState], Ledger, list[Named]]:
         low, _ = self.world.log.bounds(self.world.journal(self.gate))
         problem: MissingWeightsError | None = None
         for start, older in recovery.begin(snapshots, first_state(self.world, self.gate), low):
             entries = read_journal(self.world, self.gate, start.next_offset)
+            named: list[Named] = []
             try:
-                return recovery.fold(start, older, entries, folding(self.world, self.gate), keep)
+                state, states = recovery.fold(start, older, entries, folding(self.world, self.gate), keep, named=named)
+                begun = next((snapshot for snapshot in snapshots if snapshot.state is start), None)
+                return state, states, ledger_of(read_shelf(self.world, self.gate), begun), named
             except MissingWeightsError as error:
                 problem = error
         assert problem is not None, f"gate {self.gate}: nothing to begin a fold with"

@@ -10,6 +10,7 @@ from akkafka.gate.sums import BUCKETS, LaneSums, Sums, bucket
 from akkafka.protocol.tally import added
 
 from . import toy
+from .audited import check_audit
 from .choices import Choices, Seeded
 from .codec import codec
 from .gate_start import read_shelf
@@ -33,6 +34,7 @@ def live(
         _check_cores(schedule, oracle)
         _check_snapshots(world, oracle)
         _check_reference(world, oracle)
+        check_audit(world)
     return world
 
 

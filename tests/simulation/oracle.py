@@ -119,6 +119,8 @@ class Oracle:
             return False
         if record.seq != now.applied[record.lane] or record.hop.version >= len(versions):
             return False
+        if not record.void and len(versions) - 1 - record.hop.version > s.rule_reach:
+            return False
         return not s.fixed or record.seq * s.lanes + record.lane == len(versions) - 1
 
     # --- what was issued ------------------------------------------------------------------------------
@@ -197,16 +199,31 @@ class Oracle:
                 assert isinstance(source.message, Backward)
                 assert m.source == source.offset and source.time < seen.time, f"{told}: not from the first copy"
                 assert m.trail == source.message.trail, f"{told}: the trail has changed"
-                self._check_void(m.void, source.message.void, lane, m.seq, told)
+                self._check_void(m.void, source.message.void, lane, m.seq, told, (gate, seen.time, m.trail))
                 if not m.void:
                     dx, _ = self._gradients(gate, lane, source.message)
                     assert toy.number(m.dy) == dx, f"{told}: not the input gradient with the forward's weights"
 
-    def _check_void(self, void: str, given: str, lane: int, seq: int, told: str) -> None:
+    def _check_void(
+        self,
+        void: str,
+        given: str,
+        lane: int,
+        seq: int,
+        told: str,
+        at: tuple[int, int, tuple[Hop, ...]] | None = None,
+    ) -> None:
+        """`at`: gate, time, trail, where weights may have been out of reach."""
         if given:
             assert void == given, f"{told}: a void batch came to life"
-        elif void:
+        elif void and not (at is not None and self._out_of_reach(*at)):
             assert (lane, seq) in self.world.scenario.poison, f"{told}: void without reason: {void}"
+
+    def _out_of_reach(self, gate: int, time: int, trail: tuple[Hop, ...]) -> bool:
+        """The forward's weights are that old; what the gate has done and not yet written counts as well."""
+        s = self.world.scenario
+        there = sum(version.time <= time for version in self.versions[gate]) - 1
+        return there + s.window * s.lanes - trail[gate].version > s.rule_reach
 
     def _gradients(self, gate: int, lane: int, given: Backward) -> tuple[int, int]:
         """(input gradient, weight gradient) with the weights that the first copy's trail names."""
@@ -249,7 +266,7 @@ class Oracle:
             assert arrivals[r.lane, r.seq] < seen.time, f"{told}: before its gradient was in the log"
             assert r.source == source.offset, f"{told}: not from the first copy"
             assert r.hop == source.message.trail[gate], f"{told}: made with {r.hop}, not with what the trail names"
-            self._check_void(r.void, source.message.void, r.lane, r.seq, told)
+            self._check_void(r.void, source.message.void, r.lane, r.seq, told, (gate, seen.time, source.message.trail))
             assert r.tally == s.tally(s.cursors(r.lane)[r.seq]), f"{told}: brings {r.tally}"
             if not r.void:
                 _, gradient = self._gradients(gate, r.lane, source.message)
@@ -268,6 +285,8 @@ class Oracle:
                 continue
             message = codec.read(self.world.values[refused.where][refused.offset])
             assert isinstance(message, Forward | Backward), f"{refused}"
+            if "updates ago" in refused.reason:
+                continue  # whether that was so is looked at where the void is
             if message.lane >= self.world.scenario.lanes and not self.world.scenario.walks:
                 continue  # a pass whose lane stands further than its last message told passes over what others issued
             assert (message.lane, message.seq) in self.world.scenario.poison, f"refused without reason: {refused}"

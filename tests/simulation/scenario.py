@@ -27,6 +27,7 @@ class Scenario:
     pass_batches: int = 2
     backlog: int = 64
     max_staleness: int = 64
+    reach: int = 64  # of the arrival schedule; far less than in a real life, so that sleepers meet it
     poison: frozenset[tuple[int, int]] = frozenset()  # (lane, seq) that some gate or the loss cannot process
     snapshots: bool = True
     trims: bool = False
@@ -49,6 +50,11 @@ class Scenario:
     @property
     def fixed_lanes(self) -> int:
         return self.lanes if self.fixed else 0
+
+    @property
+    def rule_reach(self) -> int:
+        """What Definition.reach says."""
+        return self.delay if self.fixed else self.reach
 
     @property
     def ring(self) -> int:
@@ -90,6 +96,7 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         backlog=one_of(choices, (64, 1, 2)),
         # fixed: a batch may wait for others that are not issued yet; a lower bound would hold these up for ever
         max_staleness=one_of(choices, (64, window * lanes) if fixed else (64, 1, 3)),
+        reach=one_of(choices, (64, 2 * window * lanes, 3)),
         poison=frozenset({(choices.pick(lanes), choices.pick(4))}) if choices.pick(4) == 1 else frozenset(),
         snapshots=choices.pick(2) == 1,
         trims=choices.pick(2) == 1,

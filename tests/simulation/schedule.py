@@ -29,7 +29,6 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.gates = [[] for _ in range(self.world.scenario.gates)]
-        self.world.sleeping = self._sleeping
 
     def run(self) -> None:
         """Both phases. Raises StallError."""
@@ -45,13 +44,6 @@ class Schedule:
     @property
     def processes(self) -> list[Process]:
         return [*(p for gate in self.gates for p in gate), *self.trainers, *self.passers]
-
-    def _sleeping(self, gate: int, version: int) -> bool:
-        """Somebody may still forward with older weights: what two snapshots' time rules out in a real life."""
-        outputs = {self.world.forward(gate + 1, lane) for lane in range(self.world.scenario.all_lanes)}
-        return any(p.slept_through(version) for p in self.gates[gate]) or any(
-            request.where in outputs for request in self.world.requests
-        )
 
     # --- the phase with faults ------------------------------------------------------------------------
 

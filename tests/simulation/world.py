@@ -74,7 +74,6 @@ class World:
     passes: list[tuple[int, PassEnded]] = field(default_factory=list)  # (batches asked for, result)
     halts: list[AkkafkaError] = field(default_factory=list)
     trims: int = 0
-    sleeping: Callable[[int, int], bool] = lambda gate, version: False  # set by the schedule
     log: MemoryLog = field(init=False)
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)

@@ -159,9 +159,9 @@ class LaneAudit:
                 problem = f"lies at {message.cursor}, the lane's batch {message.seq} at {cursor}"
         except ConfigError as error:
             problem = str(error)
-        ids = message.context.get("ids")
-        if ids is not None and ids.dtype.kind == "u" and ids.ndim == 1:
-            counted = tally_of(ids, message.cursor.epoch, tally.first, tally.beyond)
-            problem = problem or ("" if counted == tally else f"says that it brings {tally}, it brings {counted}")
+        for ids in (message.context.get("ids"), message.rows.numbers if message.rows is not None else None):
+            if ids is not None and ids.dtype.kind == "u" and ids.ndim == 1:
+                counted = tally_of(ids, message.cursor.epoch, tally.first, tally.beyond)
+                problem = problem or ("" if counted == tally else f"says that it brings {tally}, it brings {counted}")
         if problem:
             self.findings.add("samples", f"{self.name}: {problem}", lane=self.lane, seq=message.seq, offset=offset)

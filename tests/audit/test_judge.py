@@ -188,9 +188,10 @@ def test_a_record_that_brings_other_samples_is_named(log: Log) -> None:
 def test_a_batch_that_was_issued_with_a_repeated_sample_is_named(log: Log) -> None:
     def repeated(message: Message) -> Message:
         assert isinstance(message, Forward)
-        ids = message.context["ids"].copy()
-        ids[0] = ids[1]
-        return replace(message, context={**message.context, "ids": ids})
+        assert message.rows is not None
+        numbers = message.rows.numbers.copy()
+        numbers[0] = numbers[1]
+        return replace(message, rows=replace(message.rows, numbers=numbers))
 
     change(log.forward(0), 4, rewritten(repeated))
     (fault,) = log.judged().findings.told
@@ -312,10 +313,10 @@ def test_a_trail_with_another_history_is_named(log: Log) -> None:
 
 
 def test_what_was_refused_is_no_fault_if_a_receiver_said_so(log: Log) -> None:
-    early = wire.decode(log.forward(0).records[-1].value)
-    assert isinstance(early, Forward)
     held = log.forward(1)
-    forged = replace(early, seq=900, trail=wire.decode(held.records[-1].value).trail)  # type: ignore[union-attr]
+    last = wire.decode(held.records[-1].value)
+    assert isinstance(last, Forward)
+    forged = replace(last, seq=900)
     held.records.append(replace(held.records[-1], value=wire.encode(forged), offset=held.high))
     held.high += 1
     assert any("batch 900 follows" in fault for fault in log.faults())

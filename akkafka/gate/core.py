@@ -163,6 +163,11 @@ class GateCore:
             if len(lane.forwards if direction == "forward" else lane.backwards) >= self.settings.backlog
         )
 
+    def next_input(self, direction: str, lane: int) -> int:
+        """Seq of the lane's next input."""
+        own = self._lanes[lane]
+        return own.next_forward if direction == "forward" else own.next_backward
+
     @property
     def open_batches(self) -> int:
         """Batches forwarded and not yet applied."""

@@ -19,6 +19,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
+from akkafka.broker.trimming import keep_trimming
 from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
 from akkafka.gate import events as e
 from akkafka.gate.compute import ComputeThread
@@ -26,6 +27,7 @@ from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.journal import Journal
 from akkafka.gate.keeper import SnapshotKeeper
 from akkafka.gate.model import Model
+from akkafka.gate.needs import Needs
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
@@ -71,6 +73,7 @@ class Gate:
         self._record: Record | None = None  # the one being handled, for dead letters
         self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
         self._self = psutil.Process()
+        self._needs = Needs(network.lane_count, network.definition.schedule.window)
         self._library = Library(broker, network, process, network.definition.wire.reference_limit_bytes)
 
     async def run(self, leave: asyncio.Event) -> None:
@@ -109,6 +112,8 @@ class Gate:
         self._do(e.Ticked(time.monotonic()))
         for work in (self._pump("forward"), self._pump("backward"), self._beat(), self._tick()):
             self._spawn(work)
+        if not self._network.keep_log:
+            self._spawn(keep_trimming(self._broker, self._needless, self.title))
         leaving = asyncio.create_task(leave.wait())
         ended = asyncio.create_task(self._ended.wait())
         try:
@@ -208,7 +213,13 @@ class Gate:
             reason = f"{self.title}: an output of {size} bytes, a message takes {MAX_MESSAGE_BYTES}"
             message = replace(message, x=None, void=reason)
         where = TopicPartition(self._topics.forward(self.gate + 1), message.lane)
-        self._outlet.send(where, message.seq, wire.encode(message), wire.headers(message))
+        self._outlet.send(
+            where,
+            message.seq,
+            wire.encode(message),
+            wire.headers(message),
+            lambda seq: self._needs.delivered(message.lane, seq),
+        )
 
     def _send_backward(self, instruction: e.SendBackward) -> None:
         message = instruction.message
@@ -348,6 +359,7 @@ class Gate:
 
     def _take(self, direction: Direction, record: Record, message: Message) -> None:
         self._record = record
+        before = self._core.next_input(direction, record.partition)
         if isinstance(message, Forward) and direction == "forward" and message.lane == record.partition:
             self._do(e.ForwardArrived(record.offset, message))
         elif isinstance(message, Backward) and direction == "backward" and message.lane == record.partition:
@@ -355,7 +367,21 @@ class Gate:
         else:
             reason = f"{self.title}: a {type(message).__name__} that does not belong into this topic and lane"
             self._side.refuse(record, record.topic, record.partition, record.offset, reason)
+        if self._core.next_input(direction, record.partition) > before and isinstance(message, Forward | Backward):
+            self._needs.accepted(message, record.offset)
         self._record = None
+
+    def _needless(self) -> dict[TopicPartition, int]:
+        """What of our inputs nobody needs any more."""
+        found: dict[TopicPartition, int] = {}
+        for lane, applied in enumerate(self._core.certain.applied):
+            for topic, offset in (
+                (self._topic("forward"), self._needs.forward(lane, applied)),
+                (self._topic("backward"), self._needs.backward(lane, applied)),
+            ):
+                if offset is not None:
+                    found[TopicPartition(topic, lane)] = offset
+        return found
 
     def _relieve(self, direction: Direction) -> None:
         """Hold back lanes whose inputs pile up: bounded memory."""

@@ -20,6 +20,7 @@ from akkafka.protocol.messages import Backward, Forward, Mode
 from akkafka.sentinel import events as e
 from akkafka.sentinel.lanes import LanePlace, passing_places
 from akkafka.sentinel.loss import Evaluator
+from akkafka.sentinel.needs import OutputNeeds
 from akkafka.sentinel.passes import PassCore, PassSettings
 from akkafka.sentinel.roles import BEAT_S, Rim, group_name
 
@@ -58,6 +59,7 @@ class PassRunner:
         self._batch = batch
         self.core = PassCore(PassSettings(network.run, mode, network.gate_count, WINDOW))
         self._evaluate = evaluator(self.do)
+        self._needs = OutputNeeds(None)
         self._number = 0
         self._ended: e.PassEnded | None = None
         self._changed = asyncio.Event()
@@ -76,6 +78,7 @@ class PassRunner:
         rim.spawn(rim.follow_membership(group_name(self._network, self._mode.value), lanes, self._lanes_changed))
         rim.spawn(rim.pump(rim.outputs, self._output))
         rim.spawn(self._beat())
+        rim.trim(self._needless)
 
     async def close(self) -> None:
         """Leave the group."""
@@ -132,9 +135,21 @@ class PassRunner:
 
     def _output(self, record: Record, message: Forward | Backward) -> None:
         if isinstance(message, Forward):
+            before = self._answered(record.partition)
             self.do(e.OutputArrived(record.offset, message))
+            if self._answered(record.partition) > before:
+                self._needs.accepted(record.partition, message.seq, record.offset)
         else:
             self.rim.refuse(record.topic, record.partition, record.offset, "a gradient where outputs belong")
+
+    def _answered(self, lane: int) -> int:
+        return self.core.standing(lane).answered if lane in self.core.lanes else 0
+
+    def _needless(self) -> dict[TopicPartition, int]:
+        """What of our lanes nobody needs any more."""
+        topic = self.rim.topics.forward(self._network.gate_count)
+        found = {TopicPartition(topic, lane): self._needs.outputs(lane) for lane in self.core.lanes}
+        return {where: offset for where, offset in found.items() if offset is not None}
 
     # --- lanes ------------------------------------------------------------------------------------
 

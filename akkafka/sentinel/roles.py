@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 
 import psutil
@@ -16,6 +16,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
+from akkafka.broker.trimming import keep_trimming
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import LaneFigures, SentinelFigures
@@ -105,6 +106,11 @@ class Rim:
             positions[where] = self.outputs.position(where)
         self.outputs.assign(positions)
 
+    def trim(self, needless: Callable[[], Mapping[TopicPartition, int]]) -> None:
+        """From now on trim before the offsets that `needless` gives, unless the network's log is to be kept."""
+        if not self.network.keep_log:
+            self.spawn(keep_trimming(self.broker, needless, f"{self.mode} sentinel"))
+
     # --- reading ----------------------------------------------------------------------------------
 
     async def pump(self, reader: Reader, take: Callable[[Record, Forward | Backward], None]) -> None:
@@ -152,10 +158,10 @@ class Rim:
         where = TopicPartition(self.topics.forward(0), message.lane)
         self.outlet.send(where, message.seq, value, wire.headers(message))
 
-    def send_gradient(self, message: Backward) -> None:
-        """Into the last gate, in lane order."""
+    def send_gradient(self, message: Backward, delivered: Callable[[int], None] | None = None) -> None:
+        """Into the last gate, in lane order; `delivered(seq)` is called once it is in the log."""
         where = TopicPartition(self.topics.backward(self.network.gate_count), message.lane)
-        self.outlet.send(where, message.seq, wire.encode(message), wire.headers(message))
+        self.outlet.send(where, message.seq, wire.encode(message), wire.headers(message), delivered)
 
     # --- figures ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from akkafka.protocol.messages import Backward, Figures, Forward, Mode
 from akkafka.sentinel import events as e
 from akkafka.sentinel.lanes import training_places
 from akkafka.sentinel.loss import Evaluator
+from akkafka.sentinel.needs import HomeNeeds, OutputNeeds
 from akkafka.sentinel.roles import BEAT_S, Rim, group_name
 from akkafka.sentinel.source import (
     Course,
@@ -52,6 +53,8 @@ class TrainSentinel:
         self._batches: list[BatchFigures] = []
         self._finished_lanes: set[int] = set()
         self._changed = asyncio.Event()
+        window = network.definition.schedule.window
+        self._outputs_needed, self._homes_needed = OutputNeeds(window), HomeNeeds(16 * self._window)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until finished or asked to leave."""
@@ -108,6 +111,7 @@ class TrainSentinel:
         rim.spawn(self._beat())
         rim.spawn(self._report())
         rim.spawn(self._end(leave))
+        rim.trim(self._needless)
         await rim.ended.wait()
         if rim.error is not None:
             raise rim.error
@@ -192,7 +196,8 @@ class TrainSentinel:
             case e.Evaluate():
                 self._evaluator.put(instruction)
             case e.SendGradient():
-                rim.send_gradient(instruction.message)
+                lane = instruction.message.lane
+                rim.send_gradient(instruction.message, lambda seq: self._outputs_needed.answered(lane, seq))
                 if instruction.message.void:
                     say(f"lane {instruction.message.lane}, batch {instruction.message.seq}: {instruction.message.void}")
             case e.Report():
@@ -205,16 +210,39 @@ class TrainSentinel:
 
     def _output(self, record: Record, message: Forward | Backward) -> None:
         if isinstance(message, Forward):
+            before = self._next(record.partition).answered
             self._do(e.OutputArrived(record.offset, message))
+            if self._next(record.partition).answered > before:
+                self._outputs_needed.accepted(record.partition, message.seq, record.offset)
         else:
             self._rim.refuse(record.topic, record.partition, record.offset, "a gradient where outputs belong")
 
     def _home(self, record: Record, message: Forward | Backward) -> None:
         whole = isinstance(message, Backward) and len(message.trail) == self._network.gate_count
         if whole and message.run == self._network.run:
+            before = self._next(record.partition).home
             self._do(e.HomeArrived(message.lane, message.seq))
+            if before < self._next(record.partition).home == message.seq + 1:
+                self._homes_needed.accepted(record.partition, message.seq, record.offset)
         else:
             self._rim.refuse(record.topic, record.partition, record.offset, "no homecoming of this run")
+
+    def _next(self, lane: int) -> e.LaneStanding:
+        """Where an own lane stands; nothing ever moves in another's."""
+        return self._core.standing(lane) if lane in self._core.lanes else e.LaneStanding(lane)
+
+    def _needless(self) -> dict[TopicPartition, int]:
+        """What of our lanes nobody needs any more."""
+        outputs, homes = self._rim.topics.forward(self._network.gate_count), self._rim.topics.backward(0)
+        found: dict[TopicPartition, int] = {}
+        for lane in self._core.lanes:
+            for topic, offset in (
+                (outputs, self._outputs_needed.outputs(lane)),
+                (homes, self._homes_needed.homes(lane)),
+            ):
+                if offset is not None:
+                    found[TopicPartition(topic, lane)] = offset
+        return found
 
     # --- other lanes ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from akkafka.broker.base import OffsetGoneError, TopicPartition
 from akkafka.gate import events as e
 from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.ledger import Ledger, kept_of
+from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import MissingWeightsError
 from akkafka.gate.snapshot import to_records
 from akkafka.gate.state import GateState, apply_record
@@ -42,6 +43,7 @@ class GateProcess:
         self._saving: deque[Callable[[], None]] = deque()
         self._now = 0.0
         self.ledger = Ledger()
+        self._needs = Needs(world.scenario.all_lanes, world.scenario.window)
 
     # --- what can happen next -----------------------------------------------------------------------
 
@@ -159,6 +161,9 @@ class GateProcess:
         for record in records:
             self._positions[where] = record.offset + 1
             message = codec.read(record.value)
+            direction = "forward" if "forward" in where.topic else "backward"
+            assert self.core is not None
+            before = self.core.next_input(direction, where.partition)
             if not isinstance(message, Forward | Backward) or message.lane != where.partition:
                 self.world.refuse(where, record.offset, "not a message of this lane")
             elif isinstance(message, Forward) and "forward" in where.topic:
@@ -167,10 +172,22 @@ class GateProcess:
                 self._do(e.BackwardArrived(record.offset, message))
             else:
                 self.world.refuse(where, record.offset, "not a message of this topic")
+            if isinstance(message, Forward | Backward) and self.core.next_input(direction, where.partition) > before:
+                self._needs.accepted(message, record.offset)
 
     def _delivered(self, where: TopicPartition, item: Item) -> None:
         if "backward" in where.topic:
             self._do(e.BackwardDelivered(where.partition, item.seq))
+        else:
+            self._needs.delivered(where.partition, item.seq)
+
+    def trim(self) -> None:
+        """What of the own inputs nobody needs goes."""
+        if self.core is None:
+            return
+        for lane, applied in enumerate(self.core.certain.applied):
+            self.world.trim(self.world.forward(self.gate, lane), self._needs.forward(lane, applied))
+            self.world.trim(self.world.backward(self.gate + 1, lane), self._needs.backward(lane, applied))
 
     def _journal_delivered(self, where: TopicPartition, item: Item) -> None:
         self._do(e.Appended(item.offset))

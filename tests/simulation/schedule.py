@@ -171,6 +171,11 @@ class Schedule:
     def _replay(self) -> None:
         forging.replay(self.world)
 
+    def _trim(self) -> None:
+        process = self._any()
+        if process is not None and not process.frozen and self.world.scenario.trims:
+            process.trim()
+
     def _compact(self) -> None:
         self.world.log.compact(self.world.snapshot(self.world.choices.pick(self.world.scenario.gates)).topic)
 
@@ -215,6 +220,8 @@ class Schedule:
             if self.world.scenario.snapshots and self.world.choices.pick(12) == 11:
                 self._tick()
                 idle.clear()
+            if self.world.choices.pick(4) == 3:
+                self._trim()
             self._bury()
             if all(idle.get(process) == self.world.time for process in self.processes):
                 idle.clear()
@@ -259,4 +266,6 @@ _FAULTS = (
     Schedule._forge,
     Schedule._replay,
     Schedule._compact,
+    Schedule._trim,
+    Schedule._trim,
 )

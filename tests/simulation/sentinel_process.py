@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from akkafka.broker.base import TopicPartition
+from akkafka.broker.base import OffsetGoneError, TopicPartition
 from akkafka.data.epochs import Cursor
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Backward, Forward, Mode
 from akkafka.sentinel import events as e
+from akkafka.sentinel.needs import HomeNeeds, OutputNeeds
 from akkafka.sentinel.passes import PassCore, PassSettings
 from akkafka.sentinel.training import TrainCore, TrainSettings
 
@@ -45,9 +46,14 @@ class Sentinel:
     _taking: dict[int, Taking] = field(default_factory=dict)
     _evaluations: deque[e.Evaluate] = field(default_factory=deque)
     _post: Post = field(init=False)
+    _outputs: OutputNeeds = field(init=False)
+    _homes: HomeNeeds = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = self.world.new_name("sentinel")
+        window = self.world.scenario.window
+        self._outputs = OutputNeeds(window if isinstance(self, TrainProcess) else None)
+        self._homes = HomeNeeds(window, least=2)
         self._post = Post(self.world, self._delivered)
 
     # --- what can happen next -----------------------------------------------------------------------
@@ -128,7 +134,8 @@ class Sentinel:
         raise AttributeError
 
     def _delivered(self, where: TopicPartition, item: Item) -> None:
-        return
+        if "backward" in where.topic:
+            self._outputs.answered(where.partition, item.seq)
 
     def _evaluate(self, _: None) -> None:
         asked = self._evaluations.popleft()
@@ -141,18 +148,37 @@ class Sentinel:
         self._do(e.Evaluated(asked.offset, m, 1, float(toy.number(m.x)), 0, toy.word(dy)))
 
     def _read(self, where: TopicPartition) -> None:
-        for record in self.world.read(where, self._positions[where], 3 - self.world.choices.pick(3)):
+        try:
+            records = self.world.read(where, self._positions[where], 3 - self.world.choices.pick(3))
+        except OffsetGoneError:
+            self.crash()  # it was asleep, others have gone on: it begins anew
+            return
+        for record in records:
             if where not in self._positions:
                 return
             self._positions[where] = record.offset + 1
             message = codec.read(record.value)
             fits = isinstance(message, Forward | Backward) and message.lane == where.partition
+            before = self._standing(where.partition)
             if fits and isinstance(message, Forward) and "forward" in where.topic:
                 self._do(e.OutputArrived(record.offset, message))
+                if self._standing(where.partition).answered > before.answered:
+                    self._outputs.accepted(message.lane, message.seq, record.offset)
             elif fits and isinstance(message, Backward) and "backward" in where.topic and self._is_home(message):
                 self._do(e.HomeArrived(message.lane, message.seq))
+                if before.home < self._standing(where.partition).home == message.seq + 1:
+                    self._homes.accepted(message.lane, message.seq, record.offset)
             else:
                 self.world.refuse(where, record.offset, "not a message of this topic and lane")
+
+    def _standing(self, lane: int) -> e.LaneStanding:
+        return self.core.standing(lane) if lane in self.core.lanes else e.LaneStanding(lane)
+
+    def trim(self) -> None:
+        """What of the own lanes nobody needs goes."""
+        for lane in self.core.lanes:
+            self.world.trim(self.world.forward(self.world.scenario.gates, lane), self._outputs.outputs(lane))
+            self.world.trim(self.world.backward(0, lane), self._homes.homes(lane))
 
     def _is_home(self, message: Backward) -> bool:
         """All that the core cannot see of a homecoming."""

@@ -78,7 +78,13 @@ def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
 
     for seed in range(200):
         world = live_seed(seed, Cores(gate=Counting))
-        seen.update(trimmed=world.trims, forged=len(world.forged), refused=len(world.refused), passes=len(world.passes))
+        seen.update(
+            trimmed=world.trims,
+            edges=world.edge_trims,
+            forged=len(world.forged),
+            refused=len(world.refused),
+            passes=len(world.passes),
+        )
     every = {kind.__name__ for kind in (*get_args(e.Event), *get_args(e.Instruction))} - {"Halt"}
-    rare = {name: seen[name] for name in (*every, "trimmed", "forged", "refused", "passes") if seen[name] < 5}
+    rare = {name: seen[name] for name in (*every, "trimmed", "edges", "forged", "refused", "passes") if seen[name] < 5}
     assert not rare

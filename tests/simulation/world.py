@@ -73,7 +73,8 @@ class World:
     requests: list[Request] = field(default_factory=list)
     passes: list[tuple[int, PassEnded]] = field(default_factory=list)  # (batches asked for, result)
     halts: list[AkkafkaError] = field(default_factory=list)
-    trims: int = 0
+    trims: int = 0  # of journals
+    edge_trims: int = 0
     log: MemoryLog = field(init=False)
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
@@ -124,6 +125,11 @@ class World:
 
     def read(self, where: TopicPartition, offset: int, limit: int = 1_000_000) -> list[Record]:
         return self.log.read(where, offset, limit)
+
+    def trim(self, where: TopicPartition, before: int | None) -> None:
+        if before is not None:
+            self.edge_trims += before > self.log.bounds(where)[0]
+            self.log.trim(where, before)
 
     def unread(self, where: TopicPartition, position: int) -> bool:
         return position < len(self.values[where])

@@ -84,6 +84,11 @@ class OffsetGoneError(LogLostError):
         )
         self.where, self.wanted, self.low, self.high = where, wanted, low, high
 
+    @property
+    def trimmed(self) -> bool:
+        """What is wanted lay before what is held: others may have gone on and trimmed it while its reader slept."""
+        return self.wanted < self.low
+
 
 class Producer(Protocol):
     """An idempotent producer (acks=all)."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, TopicPartition
 from akkafka.errors import BrokerError
 
 log = logging.getLogger("akkafka.trimming")
 EVERY_S = 2.0
+TRIES = 3
+IN_A_ROW_S = 30.0
 
 
 @dataclass(slots=True)
@@ -41,6 +44,30 @@ class FirstCopies:
             self._taken.popleft()
             last = self._taken[0][1]
         return last
+
+
+@dataclass(slots=True)
+class Overtaken:
+    """Lets a process begin anew that had slept (a pause, a laptop's lid) while others went on and trimmed its inputs.
+
+    Whether the log is whole is found out at that beginning; who cannot begin either has found a hole.
+    """
+
+    say: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _times: deque[float] = field(default_factory=lambda: deque(maxlen=TRIES))
+
+    def begin_anew(self, error: OffsetGoneError) -> None:
+        """Return if the process may begin anew, else raise `error`."""
+        now = self.clock()
+        in_a_row = len(self._times) == TRIES and now - self._times[0] < IN_A_ROW_S
+        if not error.trimmed or in_a_row:
+            raise error
+        self._times.append(now)
+        self.say(
+            f"others have gone on meanwhile: {error.where.topic}[{error.where.partition}] was trimmed up to offset "
+            f"{error.low}, {error.wanted} was wanted; beginning anew from the log"
+        )
 
 
 async def keep_trimming(broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str) -> None:

@@ -16,6 +16,7 @@ from akkafka.cli.options import (
     ConfigArgument,
     DataDirOption,
     JsonOption,
+    KeepLogOption,
     NetworkOption,
     SeedOption,
     SetOption,
@@ -75,6 +76,7 @@ def train(
     seed: SeedOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if the network is unfinished.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on, even if the network is finished.")] = False,
+    keep_log: KeepLogOption = False,
     *,
     where: Where,
 ) -> None:
@@ -83,7 +85,9 @@ def train(
     from akkafka.cli.training.command import train as work
 
     changes = tuple(overrides or ())
-    raise SystemExit(work(Request(config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where)))
+    raise SystemExit(
+        work(Request(config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where, keep_log))
+    )
 
 
 @app.command()
@@ -94,13 +98,14 @@ def define(
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
+    keep_log: KeepLogOption = False,
     *,
     where: Where,
 ) -> None:
     """Create a network's topics and publish its definition; prints its name."""
     from akkafka.cli import networks as commands
 
-    commands.define(commands.configured(config, overrides or [], seed, data_dir), network, where)
+    commands.define(commands.configured(config, overrides or [], seed, data_dir), network, where, keep_log=keep_log)
 
 
 @app.command()

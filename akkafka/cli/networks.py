@@ -28,14 +28,14 @@ def configured(path: Path | None, overrides: Sequence[str], seed: int | None, da
     return load_config(path, [*overrides, *seeds], data_dir=data_dir)
 
 
-def define(config: Config, name: str | None, where: Where) -> None:
+def define(config: Config, name: str | None, where: Where, *, keep_log: bool = False) -> None:
     """Create topics and publish the definition; prints the network's name on the first line."""
     wanted = name or name_for(config.definition)
     check_name(wanted)
 
     async def work() -> Network:
         async with reached(locate(where, say)) as broker:
-            return await define_on(broker, config.definition, wanted)
+            return await define_on(broker, config.definition, wanted, keep_log=keep_log)
 
     network = asyncio.run(work())
     print(network.name)

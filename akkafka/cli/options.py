@@ -26,6 +26,9 @@ StateDirOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Home of the embedded broker, logs and weights (AKKAFKA_STATE_DIR)."),
 ]
+KeepLogOption = Annotated[
+    bool, typer.Option("--keep-log", help="Trim nothing: the whole log stays for `replay --from-zero`.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -14,10 +14,12 @@ from typing import Annotated
 
 import typer
 
+from akkafka.broker.base import OffsetGoneError
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network, wait_for
 from akkafka.broker.process import Host, process_name, run_process, say, tell
 from akkafka.broker.side import SideChannel
+from akkafka.broker.trimming import Overtaken
 from akkafka.errors import AkkafkaError, ConfigError
 from akkafka.gate.shell import Gate
 from akkafka.gate.standby import Watch, stand_by, step_down
@@ -88,6 +90,7 @@ async def _host_gate(host: Host, network: Network, gate: int) -> None:
     """Work on the gate whenever nobody else does."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
+    overtaken = Overtaken(say)
     while not host.leave.is_set():
         process = process_name(f"gate-{gate}")
         watch = Watch(broker, network, gate, process)
@@ -99,6 +102,8 @@ async def _host_gate(host: Host, network: Network, gate: int) -> None:
             await side.close()
             if not host.leave.is_set():
                 await _work(host, watch, Gate(broker, network, gate, process), process)
+        except OffsetGoneError as error:
+            overtaken.begin_anew(error)
         finally:
             await asyncio.gather(side.close(), watch.close())
 

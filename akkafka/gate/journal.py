@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, Producer, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Producer, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import reading
-from akkafka.errors import LogLostError
 from akkafka.gate import events as e
 from akkafka.gate.restore import read_journal
 
@@ -40,7 +39,7 @@ class Journal:
     async def read(self, start: int) -> e.JournalRead:
         """The journal from `start` to its end; with a new producer first if the old one is broken.
 
-        Raises LogLostError if `start` is no longer held.
+        Raises OffsetGoneError if `start` is no longer held.
         """
         while True:
             try:
@@ -61,10 +60,7 @@ class Journal:
             self._producer = await self._broker.producer(f"{self._writer}-journal")
         low, high = (await self._broker.bounds([self._where]))[self._where]
         if low > start:
-            raise LogLostError(
-                f"{self._where.topic}: offset {start} is needed, the journal begins at {low}",
-                hint="Was it trimmed by hand? Restart the gate: it begins from its newest snapshot.",
-            )
+            raise OffsetGoneError(self._where, start, low, high)
         async with reading(self._broker, f"{self._writer}-fold") as reader:
             entries = await read_journal(reader, self._network, self._where, start, high)
         return e.JournalRead(entries, high)

@@ -80,7 +80,11 @@ class Gate:
         """Work until `leave` is set."""
         self._usage = _Usage(time.monotonic(), 0.0)
         self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
-        restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
+        try:
+            restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
+        except BaseException:
+            self._thread.close()
+            raise
         self._open_parts(restored)
         self._core = GateCore(
             self._settings(),

@@ -15,9 +15,11 @@ from typing import Annotated
 
 import typer
 
+from akkafka.broker.base import OffsetGoneError
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network, wait_for
 from akkafka.broker.process import Host, Main, process_name, run_process, say, tell
+from akkafka.broker.trimming import Overtaken
 from akkafka.errors import AkkafkaError
 from akkafka.nn.allow import allow_packages
 from akkafka.protocol.messages import Mode
@@ -63,9 +65,15 @@ async def _train(host: Host, name: str | None, wanted: Wanted, epochs: int | Non
     network = await _network(host, name)
     if network is not None:
         assert host.broker is not None, "the network was found on it"
-        process = process_name("train")
-        sentinel = TrainSentinel(host.broker, network, wanted, process, epochs=epochs, window=window)
-        await sentinel.run(host.leave)
+        overtaken = Overtaken(say)
+        while True:
+            process = process_name("train")
+            sentinel = TrainSentinel(host.broker, network, wanted, process, epochs=epochs, window=window)
+            try:
+                await sentinel.run(host.leave)
+                break
+            except OffsetGoneError as error:
+                overtaken.begin_anew(error)
     return 0
 
 
@@ -77,16 +85,22 @@ async def _evaluate(host: Host, name: str | None, wanted: Wanted, mode: Mode, ev
     dataset = await asyncio.to_thread(load_split, network, wanted, mode, say)
     size, process = network.definition.batch_size, process_name(mode.value)
     reference = await published(host.broker, network, dataset, process, host.leave, say)
-    runner = PassRunner(
-        host.broker,
-        network,
-        mode,
-        process,
-        partial(passing_batch, network, dataset, mode, size, reference=reference),
-        loss_evaluator(network),
-    )
-    sentinel = EvaluationSentinel(runner, -(-len(dataset) // size), len(dataset), dataset.name, mode)
-    await sentinel.run(host.leave, host.now, every=every, once=once)
+    overtaken = Overtaken(say)
+    while True:
+        runner = PassRunner(
+            host.broker,
+            network,
+            mode,
+            process,
+            partial(passing_batch, network, dataset, mode, size, reference=reference),
+            loss_evaluator(network),
+        )
+        sentinel = EvaluationSentinel(runner, -(-len(dataset) // size), len(dataset), dataset.name, mode)
+        try:
+            await sentinel.run(host.leave, host.now, every=every, once=once)
+            break
+        except OffsetGoneError as error:
+            overtaken.begin_anew(error)
     return 0
 
 

@@ -61,6 +61,7 @@ class Request:
     fresh: bool
     resume: bool
     where: Where
+    keep_log: bool = False
 
 
 def train(request: Request) -> int:
@@ -187,7 +188,7 @@ class _Training:
             if verdict.way is Way.ANEW:
                 self.children.kill_all()
                 await reset(broker, self.name)
-            network = await define(broker, self.config.definition, self.name)
+            network = await define(broker, self.config.definition, self.name, keep_log=self.request.keep_log)
             self.home.remember(network, self.epochs)
             yield broker, network, verdict
 
@@ -195,7 +196,10 @@ class _Training:
         network = await load(broker, self.name)
         if network is None:
             return Facts(self.name, ())
-        await define(broker, self.config.definition, self.name)  # refuses another definition, mends missing topics
+        kept = self.request.keep_log
+        await define(
+            broker, self.config.definition, self.name, keep_log=kept
+        )  # refuses another definition, mends missing topics
         trainers, others = ([], []) if self.opening.launched else await living(broker, network)
         lanes = await read_lanes(broker, network)
         facts = Facts(self.name, lanes, False, self.home.remembered(network), trainers, others)

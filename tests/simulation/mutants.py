@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from akkafka.gate import core, recovery
+from akkafka.gate import core, ledger, recovery
 from akkafka.gate import events as e
 from akkafka.gate.core import GateCore
+from akkafka.gate.ledger import Kept
+from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import OutputFact
-from akkafka.gate.snapshot import Snapshot
 from akkafka.gate.state import CountingRule, GateState
 from akkafka.protocol.messages import Hop, JournalRecord
 from akkafka.protocol.sequence import Verdict
 from akkafka.sentinel import passes, training
+from akkafka.sentinel.needs import OutputNeeds
 from akkafka.sentinel.passes import PassCore
 from akkafka.sentinel.training import TrainCore
 
@@ -173,14 +175,43 @@ def _forgets_older_weights(patch: Patch) -> None:
         self._out[-1] = replace(asked, older={})
 
     patch.setattr(GateCore, "take_snapshot", take)
-    _lets_go_by_its_own_copies(patch)
+    _lets_go_all_but_two(patch)
 
 
-def _lets_go_by_its_own_copies(patch: Patch) -> None:
-    def oldest(snapshots: Sequence[Snapshot], lanes: object, entries: object) -> Snapshot | None:
-        return snapshots[1] if len(snapshots) > 1 else None
+def _lets_go_all_but_two(patch: Patch) -> None:
+    def oldest(kept: Sequence[Kept], version: int, reach: int, named: object) -> Kept | None:
+        return kept[1] if len(kept) > 1 else None
 
-    patch.setattr(recovery, "oldest_needed", oldest)
+    patch.setattr(ledger, "oldest_needed", oldest)
+
+
+def _counts_what_is_out_of_reach(patch: Patch) -> None:
+    patch.setattr(CountingRule, "within_reach", lambda self, hop, version: True)
+
+
+def _steps_with_what_is_out_of_reach(patch: Patch) -> None:
+    def ready(self: GateCore, lane: core._Lane) -> bool:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(CountingRule, "within_reach", lambda self, hop, version: True)
+            return honest(self, lane)
+
+    honest = GateCore._ready_backward
+    patch.setattr(GateCore, "_ready_backward", ready)
+
+
+def _trims_open_inputs(patch: Patch) -> None:
+    patch.setattr(Needs, "forward", lambda self, lane, applied: self._taken["forward"][lane].needless(1 << 60))
+
+
+def _trims_unread_gradients(patch: Patch) -> None:
+    patch.setattr(Needs, "backward", lambda self, lane, applied: self._taken["backward"][lane].needless(1 << 60))
+
+
+def _trims_unanswered_outputs(patch: Patch) -> None:
+    def outputs(self: OutputNeeds, lane: int) -> int | None:
+        return self._taken[lane].needless(1 << 60) if lane in self._taken else None
+
+    patch.setattr(OutputNeeds, "outputs", outputs)
 
 
 def _forgets_the_ring(patch: Patch) -> None:
@@ -282,7 +313,12 @@ MUTANTS = [
     Mutant("a restart resumes one input too far", _resumes_too_far),
     Mutant("a restart believes forged outputs", _believes_all_outputs, {"forging": True}),
     Mutant("a snapshot forgets older weights and the journal goes", _forgets_older_weights, _TRIMMING),
-    Mutant("own copies decide what the journal may lose", _lets_go_by_its_own_copies, _TRIMMING),
+    Mutant("all but two snapshots go, whatever is within reach", _lets_go_all_but_two, _TRIMMING),
+    Mutant("what is out of reach counts", _counts_what_is_out_of_reach, {**_TRIMMING, "reach": 3}),
+    Mutant("what is out of reach makes a step", _steps_with_what_is_out_of_reach, {**_TRIMMING, "reach": 3}),
+    Mutant("inputs go before their gradients are in the journal", _trims_open_inputs, _TRIMMING),
+    Mutant("gradients go before they are in the journal", _trims_unread_gradients, _TRIMMING),
+    Mutant("outputs go before they are answered", _trims_unanswered_outputs, _TRIMMING),
     Mutant(
         "the ring of the fixed schedule is forgotten",
         _forgets_the_ring,

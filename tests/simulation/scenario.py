@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -69,13 +70,18 @@ class Scenario:
 
     def tally(self, cursor: Cursor) -> Tally:
         """What the batch at `cursor` brings: one sample."""
-        return tally_of(np.array([cursor.batch], np.uint32), cursor.epoch, 0, self.batches)
+        return _one_sample(cursor, self.batches)
 
     def course(self, lane: int) -> LaneCourse:
         return LaneCourse(self.cursor(lane), self.advance)
 
     def advance(self, cursor: Cursor) -> Cursor:
         return self.cursor(cursor.epoch * self.batches + cursor.batch + self.lanes)
+
+
+@cache
+def _one_sample(cursor: Cursor, batches: int) -> Tally:
+    return tally_of(np.array([cursor.batch], np.uint32), cursor.epoch, 0, batches)
 
 
 def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:

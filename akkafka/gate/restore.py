@@ -81,6 +81,9 @@ async def restore(
         for start, older in begin(noting(shelf.snapshots(), snapshots), model.initial(), low):
             if until is not None and start.version > until:
                 continue
+            if start.next_offset > high:  # written since we looked, or the journal has lost its end
+                high = (await broker.bounds([where]))[where][1]
+                check_end(network, gate, start, high)
             wanted = {version for version in keep if version not in older}
             if any(version < start.version for version in wanted):
                 continue  # weights from before this snapshot are asked for, and it does not have them
@@ -98,6 +101,16 @@ async def restore(
         f"reaches that far; broken: {'; '.join(shelf.faults) or 'nothing else'}",
         hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
     )
+
+
+def check_end(network: Network, gate: int, state: GateState, high: int) -> None:
+    """Raise LogLostError if the journal ends before what a snapshot of it holds."""
+    if state.next_offset > high:
+        raise LogLostError(
+            f"gate {gate} ({network.definition.gates[gate].name}): the journal ends at offset {high}, the snapshot of "
+            f"version {state.version} was taken at offset {state.next_offset}",
+            hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
+        )
 
 
 def noting(found: Iterable[Snapshot], into: list[Snapshot]) -> Iterator[Snapshot]:

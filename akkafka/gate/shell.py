@@ -85,6 +85,8 @@ class Gate:
         except BaseException:
             self._thread.close()
             raise
+        for fault in restored.faults:
+            say(f"{self.title}: {fault}; passed over, an older snapshot or the journal stands for it")
         self._open_parts(restored)
         self._core = GateCore(
             self._settings(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,10 @@ def forward(layers: Sequence[Data], params: Mapping[str, F64], x: F64, key: int 
 
 def _one(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
     kind = data["type"]
-    if kind == "sequential":
-        return forward(data["layers"], params, x, key, prefix)
+    if kind in PLAIN:
+        return PLAIN[kind](data, x)
+    if kind in BLOCKS:
+        return BLOCKS[kind](data, params, x, key, prefix)
     if kind == "flatten":
         return x.reshape(len(x), -1)
     if kind == "relu":
@@ -63,3 +66,45 @@ def _one(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix:
         weight = weight * kept(key, weight.shape, 1 - data["p"]) * float(np.float32(1 / (1 - data["p"])))
     y: F64 = x @ weight
     return y + params[f"{prefix}bias"] if data.get("bias", True) else y
+
+
+def _sequential(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    return forward(data["layers"], params, x, key, prefix)
+
+
+def _residual(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    return x + forward(data["layers"], params, x, key, prefix)
+
+
+def _parallel(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    outs = [
+        forward(branch, params, x, None if key is None else key_at(key, k), f"{prefix}{k}.")
+        for k, branch in enumerate(data["branches"])
+    ]
+    return sum(outs[1:], outs[0]) if data.get("join") == "sum" else np.concatenate(outs, axis=data.get("axis", 0) + 1)
+
+
+def _each(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    along = 1 + data.get("axes", 1)
+    y = forward(data["layers"], params, x.reshape(-1, *x.shape[along:]), key, prefix)
+    return y.reshape(*x.shape[:along], *y.shape[1:])
+
+
+def _softmax(data: Data, x: F64) -> F64:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    exps: F64 = e / e.sum(axis=-1, keepdims=True)
+    return exps
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+BLOCKS = {"sequential": _sequential, "residual": _residual, "parallel": _parallel, "each": _each}
+PLAIN: dict[str, Callable[[Data, F64], F64]] = {
+    "leaky-relu": lambda data, x: np.where(x > 0, x, float(np.float32(data["slope"])) * x),
+    "elu": lambda data, x: np.where(x > 0, x, float(np.float32(data.get("alpha", 1.0))) * np.expm1(x)),
+    "gelu": lambda data, x: x * (1 + _erf(x / math.sqrt(2))) / 2,
+    "silu": lambda data, x: x / (1 + np.exp(-x)),
+    "tanh": lambda data, x: np.tanh(x),
+    "sigmoid": lambda data, x: 1 / (1 + np.exp(-x)),
+    "softmax": _softmax,
+    "reshape": lambda data, x: x.reshape(len(x), *data["shape"]),
+}

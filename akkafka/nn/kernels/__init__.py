@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from akkafka.nn.kernels import dense, elementwise, masks, softmax
+    from akkafka.nn.kernels import activation, dense, elementwise, masks, orthogonal, softmax
 
-NAMES = ("dense", "elementwise", "masks", "softmax")
+NAMES = ("activation", "dense", "elementwise", "masks", "orthogonal", "softmax")
 
-__all__ = ["NAMES", "dense", "elementwise", "masks", "softmax"]
+__all__ = ["NAMES", "activation", "dense", "elementwise", "masks", "orthogonal", "softmax"]
 
 
 def __getattr__(name: str) -> ModuleType:

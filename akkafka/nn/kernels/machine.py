@@ -18,6 +18,7 @@ from akkafka.nn.kernels.turn import compiling_in_turn
 f32, f64, i64, u64, nothing = types.float32, types.float64, types.int64, types.uint64, types.void
 # outputs
 f32_1d, f32_2d = types.Array(f32, 1, "C"), types.Array(f32, 2, "C")
+f64_2d = types.Array(f64, 2, "C")
 # inputs: numba takes a writable array for a read-only one, never the other way round
 in_f32_1d, in_f32_2d = types.Array(f32, 1, "C", readonly=True), types.Array(f32, 2, "C", readonly=True)
 in_u8_1d = types.Array(types.uint8, 1, "C", readonly=True)

@@ -5,22 +5,39 @@ from __future__ import annotations
 from akkafka.nn.layers.dropconnect import DropConnectSpec
 from akkafka.nn.layers.dropconnect_weights import DropConnectWeightsSpec
 from akkafka.nn.layers.dropout import DropoutSpec
+from akkafka.nn.layers.each import EachSpec
 from akkafka.nn.layers.flatten import FlattenSpec
 from akkafka.nn.layers.linear import LinearSpec
+from akkafka.nn.layers.parallel import ParallelSpec
+from akkafka.nn.layers.pointwise import EluSpec, GeluSpec, LeakyReluSpec, SigmoidSpec, SiluSpec, TanhSpec
 from akkafka.nn.layers.relu import ReluSpec
+from akkafka.nn.layers.reshape import ReshapeSpec
+from akkafka.nn.layers.residual import ResidualSpec
 from akkafka.nn.layers.scale import ScaleSpec
 from akkafka.nn.layers.sequential import SequentialSpec
+from akkafka.nn.layers.softmax import SoftmaxSpec
 from akkafka.nn.spec import LAYERS
 
 LAYERS.update(
     {
         "linear": LinearSpec,
         "relu": ReluSpec,
+        "leaky-relu": LeakyReluSpec,
+        "elu": EluSpec,
+        "gelu": GeluSpec,
+        "silu": SiluSpec,
+        "tanh": TanhSpec,
+        "sigmoid": SigmoidSpec,
+        "softmax": SoftmaxSpec,
         "dropout": DropoutSpec,
         "dropconnect": DropConnectSpec,
         "dropconnect-weights": DropConnectWeightsSpec,
         "flatten": FlattenSpec,
+        "reshape": ReshapeSpec,
         "scale": ScaleSpec,
         "sequential": SequentialSpec,
+        "residual": ResidualSpec,
+        "parallel": ParallelSpec,
+        "each": EachSpec,
     }
 )

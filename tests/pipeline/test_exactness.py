@@ -21,14 +21,17 @@ OPTIMIZERS = {
     "momentum": "optimizer={type='momentum', lr=0.3, beta=0.8}",
     "dc-asgd-c": "optimizer={type='dc-asgd-c', lr=0.3}",
     "dc-asgd-a": "optimizer={type='dc-asgd-a', lr=0.2}",
+    "nadam": "optimizer={type='nadam', lr=0.01, clip_norm=1.0, gap_aware=true}",
+    "spectrain": "optimizer={type='spectrain', lr=0.3, accumulate=2, pipemare=10}",
 }
 WITH_CHANCE = (
     "gate.fc1.layers=[{type='scale', scale=0.0625}, {type='dropout', p=0.2}, {type='linear', out=48}, {type='relu'}, "
     "{type='dropout', p=0.3}]"
 )
 WITH_STATISTICS = (
-    "gate.fc1.layers=[{type='reshape', shape=[1, 8, 8]}, {type='scale', scale=0.0625}, {type='conv2d', out=6, kernel=3}, "
-    "{type='batch-norm'}, {type='relu'}, {type='max-pool2d', kernel=2}, {type='flatten'}]"
+    "gate.fc1.layers=[{type='reshape', shape=[1, 8, 8]}, {type='scale', scale=0.0625}, "
+    "{type='conv2d', out=6, kernel=3}, {type='batch-norm'}, {type='relu'}, {type='max-pool2d', kernel=2}, "
+    "{type='flatten'}]"
 )
 
 

@@ -8,6 +8,7 @@ from akkafka.errors import AkkafkaError
 from akkafka.gate import events as e
 from akkafka.gate.state import GateState, Params, apply_record, initial_state
 from akkafka.nn.layer import Array, Pass, Tape, check_batch, check_gradient
+from akkafka.nn.statistics import follow_statistics
 from akkafka.nn.warm import warm_up as warm_up_layer
 from akkafka.optim.optimizer import Step
 from akkafka.optim.warm import warm_up as warm_up_optimizer
@@ -86,8 +87,10 @@ class Model:
         return e.Folded(job, apply_record(job.base, job.record, job.value, job.then, self.step))
 
     def step(self, state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
-        """The optimizer's update (gate/state.py: Stepper)."""
-        return self.optimizer.update(state.params, state.optimizer, Step(grads, then, staleness, state.version))
+        """The optimizer's update, and the buffers' (gate/state.py: Stepper)."""
+        step = Step(grads, then, staleness, state.version)
+        params, optimizer = self.optimizer.update(state.params, state.optimizer, step)
+        return {**params, **follow_statistics(state.params, grads, self.layer.buffers)}, optimizer
 
     def _differentiate(self, job: e.ComputeBackward) -> tuple[Array | None, Params]:
         dy = job.message.dy

@@ -40,12 +40,13 @@ class Optimizer(Protocol):
     """
 
     def init(self, params: Params) -> dict[str, F32]:
-        """State at version 0: "<what>.<name of the param>" to an array of the param's shape; empty for
-        plain SGD."""
+        """State at version 0: "<what>.<name of the param>" to an array of the param's shape, "<what>" to a number as
+        an array (1,); empty for plain SGD."""
 
     def update(self, params: Params, state: Mapping[str, F32], step: Step) -> tuple[dict[str, F32], dict[str, F32]]:
-        """New params and new state, all trained entries in new arrays; buffers are passed through as they
-        are.
+        """New params and new state; buffers are passed through as they are.
+
+        An entry is a new array, or the very same object if it does not change.
 
         Raises ShapeError if a gradient, an old weight or a state's array is missing or of another shape or
         dtype.
@@ -94,11 +95,6 @@ def optimizer_spec(data: Mapping[str, Any]) -> OptimizerSpec:
 def trained(params: Params, buffers: Collection[str]) -> list[str]:
     """The names that an optimizer works on, in the order of `params`."""
     return [name for name in params if name not in buffers]
-
-
-def fresh(params: Params, buffers: Collection[str], what: str) -> dict[str, F32]:
-    """A state of zeros, "<what>.<name>" for each trained param."""
-    return {f"{what}.{name}": np.zeros(params[name].shape, np.float32) for name in trained(params, buffers)}
 
 
 def matching(name: str, what: str, arrays: Mapping[str, F32], like: F32) -> F32:

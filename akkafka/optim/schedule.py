@@ -75,6 +75,50 @@ class CosineSpec(ScheduleSpec):
         return self.floor + (1.0 - self.floor) * (0.5 + 0.5 * cos_pi(t))
 
 
+class StepSpec(ScheduleSpec):
+    """Down by a factor every so often."""
+
+    type: Literal["step"] = "step"
+    """Step: the learning rate times gamma once in `every` updates."""
+    every: int = Field(ge=1)
+    """Updates of the gate between two steps."""
+    gamma: float = Field(default=0.1, ge=0, le=1)
+    """What the learning rate is multiplied by at each step."""
+
+    def factor(self, version: int) -> float:
+        """gamma**(version // every), by repeated squaring: the same bits everywhere."""
+        result, base, left = 1.0, self.gamma, version // self.every
+        while left:
+            result, base, left = result * base if left & 1 else result, base * base, left >> 1
+        return result
+
+
+class OneCycleSpec(ScheduleSpec):
+    """From small up to full and down to next to nothing, in half cosines."""
+
+    type: Literal["one-cycle"] = "one-cycle"
+    """One cycle (Smith, Topin 2018, arXiv:1708.07120), as PyTorch's OneCycleLR: `lr` is the greatest rate."""
+    updates: int = Field(ge=2)
+    """Length of the cycle, in updates of the gate; the rate stays at its end behind it."""
+    rise: float = Field(default=0.3, gt=0, lt=1)
+    """Part of the cycle in which the rate goes up."""
+    start: float = Field(default=0.04, ge=0, le=1)
+    """Fraction of the learning rate at the beginning."""
+    end: float = Field(default=4e-6, ge=0, le=1)
+    """Fraction of the learning rate at the end."""
+
+    def factor(self, version: int) -> float:
+        """start to 1 until update rise·updates - 1, then 1 to end until update updates - 1; half cosines."""
+        top, last = self.rise * self.updates - 1, self.updates - 1
+        if version <= top:
+            return _half_cosine(self.start, 1.0, version / top if top else 1.0)
+        return _half_cosine(1.0, self.end, min(1.0, (version - top) / (last - top)))
+
+
+def _half_cosine(first: float, last: float, t: float) -> float:
+    return last + (first - last) * (0.5 + 0.5 * cos_pi(t))
+
+
 def cos_pi(t: float) -> float:
     """cos(pi·t) for 0 ≤ t ≤ 1, error below 1e-15, by its Taylor series around the nearer of 0, 1/2, 1.
 
@@ -99,6 +143,8 @@ SCHEDULES: dict[str, type[ScheduleSpec]] = {
     "constant": ConstantSpec,
     "warmup": WarmupSpec,
     "cosine": CosineSpec,
+    "step": StepSpec,
+    "one-cycle": OneCycleSpec,
 }
 """The table that a new schedule is added to."""
 

@@ -46,7 +46,7 @@ class PackageSpec(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of its source files (see sources.py)."""
     provides: tuple[Annotated[str, Field(pattern=_THING)], ...] = Field(strict=False, min_length=1, max_length=1024)
-    """What is used of it, as kind and name, sorted: "data noisy-digits", "layer leaky-relu"."""
+    """What is used of it, as kind and name, sorted: "data noisy-digits", "layer folded-relu"."""
 
     def __str__(self) -> str:
         return f"{f'{self.name} {self.version}'.strip()} (sha256 {self.sha256[:12]})"

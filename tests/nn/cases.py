@@ -25,6 +25,11 @@ class Case:
     in_dtype: str = "float32"
     out_dtype: str = "float32"
     chance: bool = False
+    buffers: Mapping[str, float] = field(default_factory=dict)
+    differs: bool = False
+    """Whether training gives other numbers than evaluation, though by no chance."""
+    below: int = 256
+    """Integers that come in are less than this."""
 
     def build(self) -> Layer:
         return build_sequence([layer_spec(data) for data in self.layers], self.in_shape, np.dtype(self.in_dtype))
@@ -32,15 +37,21 @@ class Case:
     def batch(self, size: int, seed: int = 1) -> Array:
         rng = np.random.default_rng(seed)
         if self.in_dtype == "uint8":
-            return rng.integers(0, 256, (size, *self.in_shape), dtype=np.uint8)
+            return rng.integers(0, self.below, (size, *self.in_shape), dtype=np.uint8)
         return rng.standard_normal((size, *self.in_shape), dtype=np.float32)
 
     def weights(self, seed: int = 2) -> dict[str, F32]:
-        rng = np.random.default_rng(seed)
-        return {n: rng.standard_normal(s, dtype=np.float32) for n, s in self.build().param_shapes.items()}
+        return random_params(self.build(), seed)
 
     def gradient(self, size: int, seed: int = 3) -> F32:
         return np.random.default_rng(seed).standard_normal((size, *self.out_shape), dtype=np.float32)
+
+
+def random_params(layer: Layer, seed: int) -> dict[str, F32]:
+    """Normal numbers; their sizes for buffers, which may be variances."""
+    rng = np.random.default_rng(seed)
+    drawn = {n: rng.standard_normal(s, dtype=np.float32) for n, s in layer.param_shapes.items()}
+    return {n: np.abs(w) + np.float32(0.1) if n in layer.buffers else w for n, w in drawn.items()}
 
 
 def linear(out: int, **more: Any) -> dict[str, Any]:
@@ -109,5 +120,203 @@ CASES = (
         (4,),
         (3,),
         {"0.0.0.weight": (4, 3), "0.0.0.bias": (3,)},
+    ),
+    *(Case(kind, ({"type": kind},), (7,), (7,)) for kind in ("elu", "gelu", "silu", "tanh", "sigmoid", "softmax")),
+    *(Case(f"{kind} on images", ({"type": kind},), (2, 3, 3), (2, 3, 3)) for kind in ("gelu", "tanh", "softmax")),
+    Case("leaky-relu", ({"type": "leaky-relu", "slope": 0.2},), (7,), (7,)),
+    Case("elu with another alpha", ({"type": "elu", "alpha": 0.3},), (2, 3), (2, 3)),
+    Case("reshape", ({"type": "reshape", "shape": [3, -1]},), (2, 3, 2), (3, 4)),
+    Case(
+        "reshape pixels",
+        ({"type": "reshape", "shape": [1, 2, 2]},),
+        (4,),
+        (1, 2, 2),
+        in_dtype="uint8",
+        out_dtype="uint8",
+    ),
+    Case(
+        "residual",
+        ({"type": "residual", "layers": [linear(5), {"type": "tanh"}, linear(4)]},),
+        (4,),
+        (4,),
+        {"0.0.weight": (4, 5), "0.0.bias": (5,), "0.2.weight": (5, 4), "0.2.bias": (4,)},
+    ),
+    Case(
+        "residual with chance",
+        ({"type": "residual", "layers": [linear(4), {"type": "dropout", "p": 0.4}]},),
+        (4,),
+        (4,),
+        {"0.0.weight": (4, 4), "0.0.bias": (4,)},
+        chance=True,
+    ),
+    Case(
+        "parallel",
+        ({"type": "parallel", "branches": [[linear(3), RELU], [{"type": "tanh"}], [linear(2, bias=False)]]},),
+        (4,),
+        (9,),
+        {"0.0.0.weight": (4, 3), "0.0.0.bias": (3,), "0.2.0.weight": (4, 2)},
+    ),
+    Case(
+        "parallel summed, with chance",
+        ({"type": "parallel", "join": "sum", "branches": [[linear(4)], [{"type": "dropout", "p": 0.4}]]},),
+        (4,),
+        (4,),
+        {"0.0.0.weight": (4, 4), "0.0.0.bias": (4,)},
+        chance=True,
+    ),
+    Case(
+        "parallel along another axis",
+        ({"type": "parallel", "axis": 1, "branches": [[RELU], [{"type": "reshape", "shape": [2, 6]}]]},),
+        (2, 6),
+        (2, 12),
+    ),
+    Case(
+        "each",
+        ({"type": "each", "layers": [linear(3), {"type": "gelu"}]},),
+        (5, 4),
+        (5, 3),
+        {"0.0.weight": (4, 3), "0.0.bias": (3,)},
+    ),
+    Case(
+        "each along two axes",
+        ({"type": "each", "axes": 2, "layers": [linear(3)]},),
+        (2, 3, 4),
+        (2, 3, 3),
+        {"0.0.weight": (4, 3), "0.0.bias": (3,)},
+    ),
+    Case(
+        "conv2d",
+        ({"type": "conv2d", "out": 4, "kernel": 3},),
+        (2, 5, 6),
+        (4, 3, 4),
+        {"0.weight": (4, 2, 3, 3), "0.bias": (4,)},
+    ),
+    Case(
+        "conv2d and relu",
+        ({"type": "conv2d", "out": 3, "kernel": 3, "padding": 1}, RELU),
+        (2, 4, 4),
+        (3, 4, 4),
+        {"0.weight": (3, 2, 3, 3), "0.bias": (3,)},
+    ),
+    Case(
+        "conv2d with all its settings",
+        (
+            {
+                "type": "conv2d",
+                "out": 4,
+                "kernel": [3, 2],
+                "stride": [2, 1],
+                "padding": [2, 1],
+                "dilation": [1, 2],
+                "groups": 2,
+                "bias": False,
+            },
+            RELU,
+        ),
+        (4, 5, 6),
+        (4, 4, 6),
+        {"0.weight": (4, 2, 3, 2)},
+    ),
+    Case(
+        "conv2d of one pixel for each channel",
+        ({"type": "conv2d", "out": 3, "kernel": 1, "stride": 2, "groups": 3},),
+        (3, 4, 3),
+        (3, 2, 2),
+        {"0.weight": (3, 1, 1, 1), "0.bias": (3,)},
+    ),
+    Case(
+        "conv-transpose2d",
+        ({"type": "conv-transpose2d", "out": 3, "kernel": 3},),
+        (2, 3, 4),
+        (3, 5, 6),
+        {"0.weight": (2, 3, 3, 3), "0.bias": (3,)},
+    ),
+    Case(
+        "conv-transpose2d with all its settings",
+        (
+            {
+                "type": "conv-transpose2d",
+                "out": 4,
+                "kernel": [3, 2],
+                "stride": [2, 3],
+                "padding": [1, 0],
+                "output_padding": [1, 2],
+                "dilation": [1, 2],
+                "groups": 2,
+                "bias": False,
+            },
+        ),
+        (2, 3, 2),
+        (4, 6, 8),
+        {"0.weight": (2, 2, 3, 2)},
+    ),
+    Case("max-pool2d", ({"type": "max-pool2d", "kernel": 2},), (2, 5, 4), (2, 2, 2)),
+    Case(
+        "max-pool2d with all its settings",
+        ({"type": "max-pool2d", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 1], "dilation": [2, 1]},),
+        (2, 5, 4),
+        (2, 3, 3),
+    ),
+    Case("avg-pool2d", ({"type": "avg-pool2d", "kernel": 2},), (2, 5, 4), (2, 2, 2)),
+    Case(
+        "avg-pool2d with all its settings",
+        ({"type": "avg-pool2d", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 1]},),
+        (2, 5, 4),
+        (2, 5, 3),
+    ),
+    Case("global-avg-pool", ({"type": "global-avg-pool"},), (3, 2, 5), (3,)),
+    Case("global-max-pool", ({"type": "global-max-pool"},), (3, 2, 5), (3,)),
+    *(
+        Case(
+            f"batch-norm of {len(shape)} axes",
+            ({"type": "batch-norm", "momentum": 0.2},),
+            shape,
+            shape,
+            {f"0.{name}": shape[:1] for name in ("weight", "bias", "mean", "var")},
+            buffers={"0.mean": 0.2, "0.var": 0.2},
+            differs=True,
+        )
+        for shape in ((3,), (3, 2, 2))
+    ),
+    Case("layer-norm", ({"type": "layer-norm"},), (7,), (7,), {"0.weight": (7,), "0.bias": (7,)}),
+    Case(
+        "layer-norm in a sequence",
+        ({"type": "layer-norm", "eps": 0.1},),
+        (3, 5),
+        (3, 5),
+        {"0.weight": (5,), "0.bias": (5,)},
+    ),
+    Case("rms-norm", ({"type": "rms-norm", "eps": 0.01},), (3, 5), (3, 5), {"0.weight": (5,)}),
+    Case(
+        "group-norm", ({"type": "group-norm", "groups": 2},), (4, 2, 3), (4, 2, 3), {"0.weight": (4,), "0.bias": (4,)}
+    ),
+    Case(
+        "group-norm of vectors", ({"type": "group-norm", "groups": 1},), (6,), (6,), {"0.weight": (6,), "0.bias": (6,)}
+    ),
+    Case(
+        "a small conv net",
+        (
+            {"type": "scale"},
+            {"type": "conv2d", "out": 3, "kernel": 3, "padding": 1, "bias": False},
+            {"type": "batch-norm"},
+            RELU,
+            {"type": "max-pool2d", "kernel": 2},
+            {"type": "residual", "layers": [{"type": "conv2d", "out": 3, "kernel": 3, "padding": 1}, {"type": "elu"}]},
+            {"type": "global-avg-pool"},
+            linear(2),
+        ),
+        (1, 5, 4),
+        (2,),
+        {
+            "1.weight": (3, 1, 3, 3),
+            **{f"2.{name}": (3,) for name in ("weight", "bias", "mean", "var")},
+            "5.0.weight": (3, 3, 3, 3),
+            "5.0.bias": (3,),
+            "7.weight": (3, 2),
+            "7.bias": (2,),
+        },
+        in_dtype="uint8",
+        buffers={"2.mean": 0.1, "2.var": 0.1},
+        differs=True,
     ),
 )

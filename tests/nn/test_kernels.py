@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -93,3 +95,34 @@ def test_an_output_that_cannot_be_written_is_refused() -> None:
     out.flags.writeable = False
     with pytest.raises(TypeError):
         kernels.elementwise.relu(random(3), out)
+
+
+@given(st.floats(-700, 700))
+def test_exp_of_the_activations_is_right_to_1e_11(x: float) -> None:
+    assert float(kernels.activation.exp(np.float64(x))) == pytest.approx(math.exp(x), rel=1e-11)
+
+
+def test_exp_of_the_activations_at_its_ends() -> None:
+    exp = kernels.activation.exp
+    assert exp(np.float64(0)) == 1
+    assert exp(np.float64(-math.inf)) == exp(np.float64(-700)) < 1e-300
+    assert exp(np.float64(800)) == exp(np.float64(700)) > 1e300
+    assert math.isnan(exp(np.float64(math.nan)))
+
+
+@given(st.floats(0, 20))
+def test_the_tail_of_the_normal_distribution_is_right_to_2e_7(z: float) -> None:
+    given_tail = float(kernels.activation.upper_tail(np.float64(z))) * math.exp(-z * z)
+    assert given_tail == pytest.approx(math.erfc(z), rel=2e-7)
+
+
+@pytest.mark.parametrize("name", ("elu", "gelu", "silu", "sigmoid", "tanh", "leaky_relu"))
+def test_activations_stand_any_float_and_let_not_a_number_pass(name: str) -> None:
+    x = np.array([-np.inf, -3e38, -1e4, -0.0, 0.0, 1e-40, 1e4, 3e38, np.inf, np.nan], np.float32)
+    out, dx = np.empty_like(x), np.empty_like(x)
+    getattr(kernels.activation, name)(x, np.float32(0.5), out)
+    kept = out if name in ("sigmoid", "tanh") else x
+    getattr(kernels.activation, f"{name}_backward")(kept, np.ones_like(x), np.float32(0.5), dx)
+    assert np.isnan(out[-1])
+    assert np.isfinite(out[1:-2]).all()
+    assert np.isfinite(dx[1:-2]).all()

@@ -102,5 +102,5 @@ def test_the_table_of_kernel_modules_names_every_file_that_holds_kernels() -> No
 
 
 def test_a_kernel_module_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="convolution"):
-        kernels.__getattr__("convolution")
+    with pytest.raises(AttributeError, match="convulsion"):
+        kernels.__getattr__("convulsion")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,24 +37,62 @@ def key_at(key: int, position: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=16, person=b"akkafka.position").digest(), "little")
 
 
-def forward(layers: Sequence[Data], params: Mapping[str, F64], x: F64, key: int | None, prefix: str = "") -> F64:
-    """The layers (tables as in a configuration file) in a row; `key` None is a pass outside of training."""
+def forward(
+    layers: Sequence[Data],
+    params: Mapping[str, F64],
+    x: F64,
+    key: int | None,
+    prefix: str = "",
+    told: dict[str, F64] | None = None,
+) -> F64:
+    """The layers (tables as in a configuration file) in a row; `key` None is a pass outside of training.
+
+    `told` gets the batch's statistics, by the name of the buffer that follows them.
+    """
     for position, data in enumerate(layers):
-        own = None if key is None else key_at(key, position)
-        x = _one(data, params, x, own, f"{prefix}{position}.")
+        own, name = None if key is None else key_at(key, position), f"{prefix}{position}."
+        if data["type"] == "batch-norm":
+            x = _batch_norm(data, params, x, key is not None, name, {} if told is None else told)
+        else:
+            x = _one(data, params, x, own, name)
     return x
+
+
+def _channels(w: F64, x: F64) -> F64:
+    """(C,) as it goes with (B, C, ...)."""
+    return w.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+def _batch_norm(
+    data: Data, params: Mapping[str, F64], x: F64, training: bool, prefix: str, told: dict[str, F64]
+) -> F64:
+    mean, var = params[f"{prefix}mean"], params[f"{prefix}var"]
+    if training:
+        axes = (0, *range(2, x.ndim))
+        count = x.size // x.shape[1]
+        told[f"{prefix}mean"] = x.mean(axis=axes)
+        told[f"{prefix}var"] = var if count == 1 else x.var(axis=axes, ddof=1)
+        mean, var = x.mean(axis=axes), x.var(axis=axes)
+    normal = (x - _channels(mean, x)) / np.sqrt(_channels(var, x) + data.get("eps", 1e-5))
+    y: F64 = normal * _channels(params[f"{prefix}weight"], x) + _channels(params[f"{prefix}bias"], x)
+    return y
 
 
 def _one(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
     kind = data["type"]
-    if kind == "sequential":
-        return forward(data["layers"], params, x, key, prefix)
+    if kind in PLAIN:
+        return PLAIN[kind](data, x)
+    if kind in BLOCKS:
+        return BLOCKS[kind](data, params, x, key, prefix)
+    if kind in WEIGHTED:
+        own = {name.removeprefix(prefix): w for name, w in params.items() if name.startswith(prefix)}
+        return WEIGHTED[kind](data, own, x)
     if kind == "flatten":
         return x.reshape(len(x), -1)
     if kind == "relu":
         return np.maximum(x, 0)
     if kind == "scale":
-        return x * float(np.float32(data["scale"])) + float(np.float32(data["shift"]))
+        return x * float(np.float32(data.get("scale", 1 / 255))) + float(np.float32(data.get("shift", 0.0)))
     if kind == "dropout":
         return x if key is None else x * kept(key, x.shape, 1 - data["p"]) * float(np.float32(1 / (1 - data["p"])))
     if kind == "dropconnect":
@@ -63,3 +102,117 @@ def _one(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix:
         weight = weight * kept(key, weight.shape, 1 - data["p"]) * float(np.float32(1 / (1 - data["p"])))
     y: F64 = x @ weight
     return y + params[f"{prefix}bias"] if data.get("bias", True) else y
+
+
+def _sequential(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    return forward(data["layers"], params, x, key, prefix)
+
+
+def _residual(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    return x + forward(data["layers"], params, x, key, prefix)
+
+
+def _parallel(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    outs = [
+        forward(branch, params, x, None if key is None else key_at(key, k), f"{prefix}{k}.")
+        for k, branch in enumerate(data["branches"])
+    ]
+    return sum(outs[1:], outs[0]) if data.get("join") == "sum" else np.concatenate(outs, axis=data.get("axis", 0) + 1)
+
+
+def _each(data: Data, params: Mapping[str, F64], x: F64, key: int | None, prefix: str) -> F64:
+    along = 1 + data.get("axes", 1)
+    y = forward(data["layers"], params, x.reshape(-1, *x.shape[along:]), key, prefix)
+    return y.reshape(*x.shape[:along], *y.shape[1:])
+
+
+def _softmax(data: Data, x: F64) -> F64:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    exps: F64 = e / e.sum(axis=-1, keepdims=True)
+    return exps
+
+
+def _pair(sizes: Any) -> tuple[int, int]:
+    return (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
+
+
+def _windows(data: Data, x: F64, rim: float = 0.0) -> F64:
+    """What the window sees at each place: (B, C, oh, ow, kh, kw)."""
+    kernel, padding = _pair(data["kernel"]), _pair(data.get("padding", 0))
+    default = 1 if data["type"].startswith("conv") else data["kernel"]
+    stride, dilation = _pair(data.get("stride", default)), _pair(data.get("dilation", 1))
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=rim)
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    seen = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(2, 3))
+    found: F64 = seen[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    return found
+
+
+def _conv(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    groups = data.get("groups", 1)
+    parts = zip(np.split(_windows(data, x), groups, axis=1), np.split(own["weight"], groups), strict=True)
+    y = np.concatenate([np.einsum("bcpqij,ocij->bopq", seen, w) for seen, w in parts], axis=1)
+    return y + _channels(own["bias"], y) if "bias" in own else y
+
+
+def _conv_transpose(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    """Each pixel paints its window."""
+    stride, padding = _pair(data.get("stride", 1)), _pair(data.get("padding", 0))
+    dilation, extra, groups = (
+        _pair(data.get("dilation", 1)),
+        _pair(data.get("output_padding", 0)),
+        data.get("groups", 1),
+    )
+    (height, width), (kh, kw) = x.shape[2:], own["weight"].shape[2:]
+    sides = [
+        (n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip((height, width), stride, dilation, (kh, kw), strict=True)
+    ]
+    painted = []
+    for pixels, w in zip(np.split(x, groups, axis=1), np.split(own["weight"], groups), strict=True):
+        canvas = np.zeros((len(x), w.shape[1], sides[0] + extra[0], sides[1] + extra[1]))
+        for p, q, i, j in np.ndindex(height, width, kh, kw):
+            y, z = p * stride[0] + i * dilation[0], q * stride[1] + j * dilation[1]
+            canvas[:, :, y, z] += pixels[:, :, p, q] @ w[:, :, i, j]
+        painted.append(canvas)
+    whole = np.concatenate(painted, axis=1)
+    cut = whole[:, :, padding[0] : sides[0] + extra[0] - padding[0], padding[1] : sides[1] + extra[1] - padding[1]]
+    return cut + _channels(own["bias"], cut) if "bias" in own else cut
+
+
+def _rows(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    if data["type"] == "rms-norm":
+        long: F64 = np.sqrt((x * x).mean(axis=-1, keepdims=True) + data["eps"])
+        return x / long * own["weight"]
+    normal: F64 = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + data.get("eps", 1e-5))
+    return normal * own["weight"] + own["bias"]
+
+
+def _groups(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    parts = x.reshape(len(x), data["groups"], -1)
+    normal: F64 = (parts - parts.mean(axis=2, keepdims=True)) / np.sqrt(parts.var(axis=2, keepdims=True) + 1e-5)
+    return normal.reshape(x.shape) * _channels(own["weight"], x) + _channels(own["bias"], x)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+BLOCKS = {"sequential": _sequential, "residual": _residual, "parallel": _parallel, "each": _each}
+PLAIN: dict[str, Callable[[Data, F64], F64]] = {
+    "leaky-relu": lambda data, x: np.where(x > 0, x, float(np.float32(data.get("slope", 0.01))) * x),
+    "elu": lambda data, x: np.where(x > 0, x, float(np.float32(data.get("alpha", 1.0))) * np.expm1(x)),
+    "gelu": lambda data, x: x * (1 + _erf(x / math.sqrt(2))) / 2,
+    "silu": lambda data, x: x / (1 + np.exp(-x)),
+    "tanh": lambda data, x: np.tanh(x),
+    "sigmoid": lambda data, x: 1 / (1 + np.exp(-x)),
+    "softmax": _softmax,
+    "reshape": lambda data, x: x.reshape(len(x), *data["shape"]),
+    "max-pool2d": lambda data, x: _windows(data, x, -np.inf).max(axis=(4, 5)),
+    "avg-pool2d": lambda data, x: _windows(data, x).mean(axis=(4, 5)),
+    "global-avg-pool": lambda data, x: x.reshape(*x.shape[:2], -1).mean(axis=2),
+    "global-max-pool": lambda data, x: x.reshape(*x.shape[:2], -1).max(axis=2),
+}
+WEIGHTED: dict[str, Callable[[Data, Mapping[str, F64], F64], F64]] = {
+    "conv2d": _conv,
+    "conv-transpose2d": _conv_transpose,
+    "layer-norm": _rows,
+    "rms-norm": _rows,
+    "group-norm": _groups,
+}

@@ -32,14 +32,20 @@ def from_bytes(arrays_by_name: Mapping[str, F32]) -> dict[str, F32]:
 @every_case
 def test_updates_are_those_of_the_plain_rule_bit_for_bit(case: Case) -> None:
     expected = arrays(0)
-    states: dict[str, F32 | None] = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-    for step in steps(5):
+    slots = {name: tuple(case.first(slot, w) for slot in case.state) for name, w in expected.items()}
+    for t, step in enumerate(steps(5), start=1):
         for name in SHAPES:
-            expected[name], states[name] = case.twin(expected[name], step.grads[name], step.then[name], states[name])
+            own = Step(step.grads, {"": step.then[name]}, step.staleness, step.version)
+            expected[name], slots[name] = case.twin(expected[name], step.grads[name], slots[name], own, t)
     given, state = run(case.build(), arrays(0), steps(5))
-    assert same_bits(given, expected)
-    last = {f"{case.state}.{n}": s for n, s in states.items() if s is not None}
-    assert same_bits(state, last)
+    last = {f"{slot}.{name}": array for name in SHAPES for slot, array in zip(case.state, slots[name], strict=True)}
+    kept = {name: array for name, array in state.items() if name not in case.scalars}
+    if not case.loose:
+        assert same_bits(given, expected)
+        assert same_bits(kept, last)
+    assert kept.keys() == last.keys()
+    for name, array in {**expected, **last}.items():
+        np.testing.assert_allclose({**given, **kept}[name], array, rtol=1e-5, atol=1e-7)
 
 
 @every_case
@@ -48,7 +54,9 @@ def test_dtypes_shapes_and_names_stay(case: Case) -> None:
     state = optimizer.init(params)
     new, new_state = optimizer.update(params, state, steps(1)[0])
     assert list(new) == list(params)
-    assert list(new_state) == list(state) == ([f"{case.state}.{name}" for name in SHAPES] if case.state else [])
+    slots = [f"{slot}.{name}" for slot in case.state for name in SHAPES]
+    assert new_state.keys() == state.keys()
+    assert list(state) == [*slots, *case.scalars]
     for before, after in ((params, new), (state, new_state)):
         assert all((after[n].shape, after[n].dtype) == (a.shape, FLOAT32) for n, a in before.items())
         assert all(array.flags.c_contiguous for array in after.values())
@@ -65,6 +73,8 @@ def test_inputs_are_left_alone_and_outputs_share_no_memory_with_them(case: Case)
     assert same_bits(inputs, before)
     for array in [*new.values(), *new_state.values()]:
         assert not any(np.shares_memory(array, other) for other in inputs.values())
+    for array in optimizer.init(params).values():
+        assert not any(np.shares_memory(array, w) for w in params.values())
 
 
 @every_case
@@ -85,11 +95,11 @@ def test_state_and_weights_survive_being_written_and_read(case: Case) -> None:
 @pytest.mark.parametrize("tau", (0, 3))
 def test_the_floor_of_a_parabola_is_found_with_and_without_delay(case: Case, tau: int) -> None:
     """Loss 0.5·|a·(w - 1)|², a from 0.5 to 1.5; weight decay moves the floor by less than the tolerance."""
-    optimizer = case.build()
+    optimizer = case.build(lr=case.rate / 3)
     slope = np.linspace(0.5, 1.5, 6, dtype=np.float32) ** 2
     params = {"w": np.zeros(6, np.float32)}
     state, history = optimizer.init(params), [params]
-    for version in range(400):
+    for version in range(800):
         then = history[max(0, version - tau)]
         grads = {"w": slope * (then["w"] - np.float32(1))}
         params, state = optimizer.update(params, state, Step(grads, then, min(tau, version), version))
@@ -154,10 +164,14 @@ def test_old_weights_and_state_that_do_not_fit_are_refused_by_name_where_they_ar
         for method in (optimizer.update, optimizer.compensation_ratio):
             with pytest.raises(ShapeError, match=r"weights at the forward 0\.weight: .*takes \(7, 5\)"):
                 method(params, state, replaced(step, "then", "0.weight", wrong))
-    if case.state:
-        name = f"{case.state}.0.weight"
+    for slot in case.state:
+        name = f"{slot}.0.weight"
         odd = {n: a for n, a in {**state, name: wrong}.items() if a is not None}
         with pytest.raises(ShapeError, match=rf"state {name}: .*takes \(7, 5\)"):
+            optimizer.update(params, odd, step)
+    for name in case.scalars:
+        odd = {n: a for n, a in {**state, name: wrong}.items() if a is not None}
+        with pytest.raises(ShapeError, match=rf"state {name}: .*takes \(1,\)"):
             optimizer.update(params, odd, step)
 
 
@@ -180,23 +194,23 @@ def test_warming_up_asks_for_nothing_but_the_params(case: Case) -> None:
 
 @every_case
 def test_the_compensation_ratio_is_that_of_the_two_norms(case: Case) -> None:
+    """What a step less stale would have added; twins of rules that compensate are linear in lr."""
     optimizer, params, step = case.build(), arrays(0), steps(1)[0]
-    state = {name: np.abs(s) for name, s in zip(optimizer.init(params), arrays(9).values(), strict=False)}
+    state = optimizer.init(params)
     given = optimizer.compensation_ratio(params, state, step)
     if not case.compensates:
         assert given == 0.0
         return
-    lr, moved, grads = np.float32(0.1), [], []
-    for name, w in params.items():
-        own = state.get(f"{case.state}.{name}")
-        stale, fresh = (case.twin(w, step.grads[name], then, own)[0] for then in (step.then[name], w))
-        moved.append(((fresh - stale) / lr).ravel())
-        grads.append(step.grads[name].ravel())
-    expected = np.linalg.norm(np.concatenate(moved)) / np.linalg.norm(np.concatenate(grads))
-    assert given == pytest.approx(expected, rel=1e-4)
-    assert optimizer.compensation_ratio(params, state, Step(step.grads, params, 0, 0)) == 0.0
+    fresh = Step(step.grads, params, 0, 0)
+    assert optimizer.compensation_ratio(params, state, fresh) == 0.0
     nothing = {name: np.zeros_like(w) for name, w in params.items()}
     assert optimizer.compensation_ratio(params, state, Step(nothing, step.then, 1, 0)) == 0.0
+    if case.state[:1] == ("v",):
+        return
+    moved = (optimizer.update(params, state, s)[0] for s in (fresh, step))
+    apart = [((fast - slow) / np.float32(0.1)).ravel() for fast, slow in zip(*(w.values() for w in moved), strict=True)]
+    lengths = [np.linalg.norm(np.concatenate(list(x))) for x in (apart, [g.ravel() for g in step.grads.values()])]
+    assert given == pytest.approx(lengths[0] / lengths[1], rel=1e-4)
 
 
 def test_every_optimizer_of_the_table_has_a_row_in_the_table_of_cases() -> None:

@@ -34,6 +34,19 @@ def test_cosine_warms_up_falls_to_the_floor_and_stays() -> None:
     assert given_factors[10] == given_factors[11] == 0.2
 
 
+def test_step_falls_by_its_factor_every_so_often() -> None:
+    assert factors(7, type="step", every=3, gamma=0.5) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+    assert factors(3, type="step", every=1, gamma=0.0) == [1, 0, 0]
+
+
+def test_one_cycle_rises_to_the_full_rate_and_falls_to_its_end() -> None:
+    given_factors = factors(12, type="one-cycle", updates=10, rise=0.3, start=0.1, end=0.01)
+    rising = [0.1 + 0.9 * (1 - math.cos(math.pi * k / 2)) / 2 for k in range(3)]
+    falling = [0.01 + 0.99 * (1 + math.cos(math.pi * k / 7)) / 2 for k in range(1, 8)]
+    assert given_factors == pytest.approx([*rising, *falling, 0.01, 0.01], rel=1e-13)
+    assert factors(1, type="one-cycle", updates=10, rise=0.1, start=0.1)[0] == 1.0
+
+
 @pytest.mark.parametrize("warmup", (5, 9))
 def test_a_cosine_without_room_behind_its_warmup_ends_at_the_floor(warmup: int) -> None:
     given_factors = factors(12, type="cosine", updates=5, warmup=warmup, floor=0.5)
@@ -52,7 +65,7 @@ def test_cos_pi_at_its_ends() -> None:
 
 @given(st.sampled_from(sorted(SCHEDULES)), st.integers(0, 10**12), st.integers(1, 10**6), st.integers(0, 1000))
 def test_a_factor_is_between_0_and_1_at_every_version(kind: str, version: int, updates: int, warmup: int) -> None:
-    all_settings = {"type": kind, "updates": updates, "warmup": warmup}
+    all_settings = {"type": kind, "updates": updates + 1, "warmup": warmup, "every": updates, "gamma": 0.3}
     data = {key: value for key, value in all_settings.items() if key in SCHEDULES[kind].model_fields}
     assert 0 <= schedule_spec(data).factor(version) <= 1
 

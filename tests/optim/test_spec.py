@@ -46,6 +46,13 @@ def test_the_tables_name_each_entry_as_its_own_type_does_and_every_field_tells_w
         ({"type": "dc-asgd-c", "lr": 0.1, "lam": -1}, "dc-asgd-c: lam: ", "correction"),
         ({"type": "dc-asgd-a", "lr": 0.1, "m": 1}, "dc-asgd-a: m: ", "mean of"),
         ({"type": "dc-asgd-a", "lr": 0.1, "eps": 0}, "dc-asgd-a: eps: ", "root"),
+        ({"type": "adma", "lr": 0.1}, "unknown optimizer 'adma'", "adam"),
+        ({"type": "adam", "lr": 0.1, "beta2": 1}, "adam: beta2: .* less than 1", "g²"),
+        ({"type": "sgd", "lr": 0.1, "clip_value": 0}, "sgd: clip_value: .* greater than 0", "cut to this"),
+        ({"type": "sgd", "lr": 0.1, "accumulate": 0}, "sgd: accumulate: .* 1, got 0", "in so many batches"),
+        ({"type": "sgd", "lr": 0.1, "staleness_aware": True, "pipemare": 3}, "both divide", "one of them"),
+        ({"type": "dc-asgd-a", "lr": 0.1, "accumulate": 2}, "accumulate = 2", "larger batches"),
+        ({"type": "sgd", "lr": 0.1, "schedule": {"type": "step"}}, "schedule step: every: field required", "two steps"),
         ({"type": "sgd", "lr": 0.1, "schedule": {"type": "cosin"}}, "sgd: unknown schedule 'cosin'", "cosine"),
         (
             {"type": "sgd", "lr": 0.1, "schedule": {"type": "cosine"}},

@@ -22,7 +22,7 @@ def trained(case: Case, tau: int) -> tuple[list[float], dict[str, np.ndarray[tup
     x = (corner * 2 - 1 + rng.standard_normal((256, 2)) * 0.2).astype(np.float32)
     targets = corner[:, 0] ^ corner[:, 1]
     net = build_sequence([layer_spec(layer) for layer in LAYERS], (2,), np.dtype(np.float32))
-    optimizer = case.build(lr=0.3)
+    optimizer = case.build(lr=case.rate)
     params = net.init(np.random.default_rng(1))
     state, history, losses = optimizer.init(params), [params], []
     for version in range(400):

@@ -92,6 +92,10 @@ class Reference:
         then = self.weights[gate][update.forward_version]
         step = Step(computed[1], then, version - update.forward_version, version)
         params, self._states[gate] = self._optimizers[gate].update(self.weights[gate][-1], self._states[gate], step)
+        old = self.weights[gate][-1]
+        for name, share in self._layers[gate].buffers.items():
+            m: Any = np.float32(share)
+            params[name] = (np.float32(1) - m) * old[name] + m * computed[1][name]
         self.weights[gate].append(params)
         return True
 

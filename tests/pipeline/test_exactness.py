@@ -21,10 +21,17 @@ OPTIMIZERS = {
     "momentum": "optimizer={type='momentum', lr=0.3, beta=0.8}",
     "dc-asgd-c": "optimizer={type='dc-asgd-c', lr=0.3}",
     "dc-asgd-a": "optimizer={type='dc-asgd-a', lr=0.2}",
+    "nadam": "optimizer={type='nadam', lr=0.01, clip_norm=1.0, gap_aware=true}",
+    "spectrain": "optimizer={type='spectrain', lr=0.3, accumulate=2, pipemare=10}",
 }
 WITH_CHANCE = (
     "gate.fc1.layers=[{type='scale', scale=0.0625}, {type='dropout', p=0.2}, {type='linear', out=48}, {type='relu'}, "
     "{type='dropout', p=0.3}]"
+)
+WITH_STATISTICS = (
+    "gate.fc1.layers=[{type='reshape', shape=[1, 8, 8]}, {type='scale', scale=0.0625}, "
+    "{type='conv2d', out=6, kernel=3}, {type='batch-norm'}, {type='relu'}, {type='max-pool2d', kernel=2}, "
+    "{type='flatten'}]"
 )
 
 
@@ -84,6 +91,18 @@ def test_recorded_staleness_fed_to_a_plain_simulation_gives_the_pipelines_weight
     assert max(staleness) > 0, "nothing was stale: the test has not tested what it is for"
     expected = Reference(network).run(recorded)
     assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+def test_running_statistics_are_part_of_the_state_and_equal_those_of_plain_loops(
+    broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    definition = small_definition("schedule.window=3", OPTIMIZERS["momentum"], WITH_STATISTICS)
+    network, states = run(train_through(broker, definition, unique(), epochs=2, jitter=5))
+    reference = Reference(network)
+    expected = reference.run([updates(run(journal(broker, network, gate))) for gate in range(network.gate_count)])
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+    for name in ("3.mean", "3.var"):
+        assert not (states[0].params[name] == reference.weights[0][0][name]).all()
 
 
 def test_two_sentinels_share_an_epoch_without_losing_or_doubling_a_sample(

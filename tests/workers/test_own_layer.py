@@ -32,13 +32,13 @@ REFUSED = 7  # NetworkError
 @pytest.mark.parametrize("slope", [0.0, 0.01, 0.5])
 def test_backward_is_the_slope_of_the_forward(allow: Allow, slope: float) -> None:
     allow("own_layer")
-    layer = build_sequence([layer_spec({"type": "leaky-relu", "slope": slope})], (2, 3), FLOAT32)
+    layer = build_sequence([layer_spec({"type": "folded-relu", "slope": slope})], (2, 3), FLOAT32)
     rng = np.random.default_rng(1)
     x, dy = (rng.standard_normal((5, 2, 3), dtype=np.float32) for _ in range(2))
     y, tape = layer.forward({}, x, Pass(True, 0))
     dx, grads = layer.backward({}, tape, dy)
     assert dx is not None and grads == {} and y.dtype == dx.dtype == np.float32
-    np.testing.assert_allclose(y, np.where(x > 0, x, slope * x), rtol=1e-6)
+    np.testing.assert_allclose(y, np.where(x > 0, x, -slope * x), rtol=1e-6)
     step = np.float32(1e-3)
     ends = [layer.forward({}, x + d, Pass(True, 0))[0] for d in (step, -step)]
     np.testing.assert_allclose(dx, dy * (ends[0] - ends[1]) / (2 * step), rtol=1e-2, atol=1e-3)
@@ -48,11 +48,11 @@ def test_backward_is_the_slope_of_the_forward(allow: Allow, slope: float) -> Non
 def test_settings_that_it_does_not_have_are_refused(allow: Allow) -> None:
     allow("own_layer")
     with pytest.raises(ConfigError, match="unknown key 'slop'"):
-        layer_spec({"type": "leaky-relu", "slop": 0.1})
+        layer_spec({"type": "folded-relu", "slop": 0.1})
     with pytest.raises(ConfigError, match=r"slope: .*less than 1"):
-        layer_spec({"type": "leaky-relu", "slope": 1.0})
+        layer_spec({"type": "folded-relu", "slope": 1.0})
     with pytest.raises(ShapeError, match="takes float32"):
-        build_sequence([layer_spec({"type": "leaky-relu"})], (4,), np.dtype(np.uint8))
+        build_sequence([layer_spec({"type": "folded-relu"})], (4,), np.dtype(np.uint8))
 
 
 # Real processes
@@ -69,7 +69,7 @@ def test_a_network_with_an_own_layer_trains_and_processes_with_another_one_are_r
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(OWN / "own_layer", other / "own_layer", ignore=shutil.ignore_patterns("__pycache__"))
-    source = other / "own_layer" / "leaky_relu.py"
+    source = other / "own_layer" / "folded_relu.py"
     source.write_text(source.read_text().replace("np.maximum", "np.minimum"))
 
     async def scene() -> None:
@@ -79,7 +79,7 @@ def test_a_network_with_an_own_layer_trains_and_processes_with_another_one_are_r
         await unaware.prints("waiting for a definition of network")
         async with connected(processes.bootstrap) as broker:
             allow("own_layer")
-            network = await define(broker, load_config(OWN / "leaky-digits.toml", QUICK).definition, name)
+            network = await define(broker, load_config(OWN / "folded-digits.toml", QUICK).definition, name)
             changed = started(processes, *gate, *flags, folder=other)
             assert [await each.exit_code() for each in (unaware, changed)] == [REFUSED, REFUSED]
             for layer in range(3):
@@ -88,7 +88,7 @@ def test_a_network_with_an_own_layer_trains_and_processes_with_another_one_are_r
             assert await trainer.exit_code() == 0
             await Watch(broker, network).every_batch_once(4 * BATCHES)
         package = network.definition.packages[0]
-        assert f"layer 'leaky-relu' comes from package {package}, which this process does not have" in unaware.printed
+        assert f"layer 'folded-relu' comes from package {package}, which this process does not have" in unaware.printed
         assert "start again with --allow own_layer" in unaware.printed
         assert f"expected package {package}, found own_layer 0.1.0 (sha256 " in changed.printed
 

@@ -25,14 +25,14 @@ from .conftest import WORKERS
 
 Allow = Callable[..., None]
 Forget = Callable[[str], None]
-LEAKY = WORKERS / "own_layer" / "leaky-digits.toml"
+FOLDED = WORKERS / "own_layer" / "folded-digits.toml"
 
 
 @pytest.fixture
-def leaky(allow: Allow) -> Definition:
+def folded(allow: Allow) -> Definition:
     """The sample network, as this process defines it with --allow own_layer."""
     allow("own_layer")
-    return load_config(LEAKY).definition
+    return load_config(FOLDED).definition
 
 
 def copied(name: str, folder: Path) -> Path:
@@ -53,26 +53,26 @@ def installed(folder: Path, name: str, entry_points: str) -> Path:
 # What is written down
 
 
-def test_a_definition_names_the_package_of_its_own_layer_with_version_and_hash(leaky: Definition) -> None:
-    (package,) = leaky.packages
+def test_a_definition_names_the_package_of_its_own_layer_with_version_and_hash(folded: Definition) -> None:
+    (package,) = folded.packages
     assert (package.name, package.version) == ("own_layer", "0.1.0")
-    assert package.provides == ("layer leaky-relu",)
+    assert package.provides == ("layer folded-relu",)
     assert package.sha256 == sources_hash("own_layer")
-    assert json.loads(leaky.canonical)["packages"] == [package.model_dump(mode="json")]
+    assert json.loads(folded.canonical)["packages"] == [package.model_dump(mode="json")]
 
 
 def test_a_definition_of_akkafkas_own_layers_names_no_package_and_keeps_its_hash() -> None:
     assert "packages" not in json.loads(load_config(None).definition.canonical)
 
 
-def test_a_definition_reads_back_equal_where_the_package_is(leaky: Definition) -> None:
-    again = parse_definition(leaky.canonical)
-    assert again == leaky and again.hash == leaky.hash
+def test_a_definition_reads_back_equal_where_the_package_is(folded: Definition) -> None:
+    again = parse_definition(folded.canonical)
+    assert again == folded and again.hash == folded.hash
 
 
 def test_a_layer_deep_in_a_block_counts(allow: Allow) -> None:
     allow("own_layer")
-    inner = "{type='sequential', layers=[{type='sequential', layers=[{type='leaky-relu'}]}]}"
+    inner = "{type='sequential', layers=[{type='sequential', layers=[{type='folded-relu'}]}]}"
     definition = load_config(None, [f"gate.fc2.layers=[{{type='linear', out=24}}, {inner}]"]).definition
     assert [package.name for package in definition.packages] == ["own_layer"]
 
@@ -87,11 +87,11 @@ class _OwnSgdSpec(SgdSpec):
     pass
 
 
-def test_a_changed_copy_names_the_packages_that_it_uses(leaky: Definition) -> None:
+def test_a_changed_copy_names_the_packages_that_it_uses(folded: Definition) -> None:
     plain = load_config(None).definition
-    assert leaky.model_copy(update={"seed": 7}).packages == leaky.packages
-    assert leaky.model_copy(update={"gates": plain.gates}).packages == ()
-    assert plain.model_copy(update={"gates": leaky.gates}).packages == leaky.packages
+    assert folded.model_copy(update={"seed": 7}).packages == folded.packages
+    assert folded.model_copy(update={"gates": plain.gates}).packages == ()
+    assert plain.model_copy(update={"gates": folded.gates}).packages == folded.packages
 
 
 def test_a_layer_that_has_no_source_file_cannot_be_in_a_definition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,8 @@ def test_every_source_file_and_its_place_matter_and_nothing_else_does(
     plain = hashed(0, lambda package: None)
     assert hashed(1, lambda package: (package / "notes.txt").write_text("x")) == plain
     assert hashed(2, lambda package: (package / "empty.py").touch()) != plain
-    assert hashed(3, lambda package: (package / "leaky_relu.py").rename(package / "leaky.py")) != plain
-    assert hashed(4, lambda package: _append(package / "leaky_relu.py", "\n")) != plain
+    assert hashed(3, lambda package: (package / "folded_relu.py").rename(package / "folded.py")) != plain
+    assert hashed(4, lambda package: _append(package / "folded_relu.py", "\n")) != plain
     assert "own_layer" not in sys.modules
 
 
@@ -128,30 +128,30 @@ def _append(file: Path, text: str) -> None:
 
 
 def test_the_same_sources_in_another_place_are_the_same_package(
-    leaky: Definition, allow: Allow, forget: Forget, tmp_path: Path
+    folded: Definition, allow: Allow, forget: Forget, tmp_path: Path
 ) -> None:
     forget("own_layer")
     allow("own_layer", copied("own_layer", tmp_path))
-    assert parse_definition(leaky.canonical).hash == leaky.hash
-    assert load_config(LEAKY).definition.hash == leaky.hash
+    assert parse_definition(folded.canonical).hash == folded.hash
+    assert load_config(FOLDED).definition.hash == folded.hash
 
 
 # What is refused
 
 
-def test_a_process_without_the_package_is_told_which_and_imports_nothing(leaky: Definition, forget: Forget) -> None:
+def test_a_process_without_the_package_is_told_which_and_imports_nothing(folded: Definition, forget: Forget) -> None:
     forget("own_layer")
     sys.path.insert(0, str(WORKERS / "own_layer"))  # it lies at hand, but nobody has allowed it
     with pytest.raises(
-        PackageError, match=r"layer 'leaky-relu' comes from package own_layer 0\.1\.0 \(sha256 "
+        PackageError, match=r"layer 'folded-relu' comes from package own_layer 0\.1\.0 \(sha256 "
     ) as told:
-        parse_definition(leaky.canonical)
+        parse_definition(folded.canonical)
     assert "--allow own_layer" in told.value.hint
     assert "own_layer" not in sys.modules
 
 
 def test_a_package_with_other_sources_is_refused_with_both(
-    leaky: Definition, allow: Allow, forget: Forget, tmp_path: Path
+    folded: Definition, allow: Allow, forget: Forget, tmp_path: Path
 ) -> None:
     forget("own_layer")
     folder = copied("own_layer", tmp_path)
@@ -159,8 +159,8 @@ def test_a_package_with_other_sources_is_refused_with_both(
     init.write_text(init.read_text().replace('"0.1.0"', '"0.2.0"'))
     allow("own_layer", folder)
     with pytest.raises(PackageError) as told:
-        parse_definition(leaky.canonical)
-    expected, found = leaky.packages[0].sha256[:12], sources_hash("own_layer")[:12]
+        parse_definition(folded.canonical)
+    expected, found = folded.packages[0].sha256[:12], sources_hash("own_layer")[:12]
     assert f"expected package own_layer 0.1.0 (sha256 {expected})" in str(told.value)
     assert f"found own_layer 0.2.0 (sha256 {found})" in str(told.value)
 
@@ -198,13 +198,13 @@ class _OwnReluSpec(ReluSpec):
         {"sha256": "0" * 63},
         {"provides": []},
         {"provides": ["file /etc/passwd"]},
-        {"provides": "layer leaky-relu"},
+        {"provides": "layer folded-relu"},
         {"colour": "red"},
     ],
     ids=str,
 )
-def test_a_malformed_package_on_the_wire_is_a_config_error(leaky: Definition, change: dict[str, Any]) -> None:
-    fields = json.loads(leaky.canonical)
+def test_a_malformed_package_on_the_wire_is_a_config_error(folded: Definition, change: dict[str, Any]) -> None:
+    fields = json.loads(folded.canonical)
     fields["packages"][0].update(change)
     with pytest.raises(ConfigError, match=r"definition: .*packages"):
         parse_definition(json.dumps(fields))
@@ -218,12 +218,12 @@ def test_packages_of_another_form_are_a_config_error(packages: Any) -> None:
 
 
 def test_a_package_that_the_wire_names_is_never_imported(
-    leaky: Definition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folded: Definition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_trap.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    fields = json.loads(leaky.canonical)
-    for thing in ("layer leaky-relu", "layer own_trap", "data own_trap", "data digits", "loss own_trap"):
+    fields = json.loads(folded.canonical)
+    for thing in ("layer folded-relu", "layer own_trap", "data own_trap", "data digits", "loss own_trap"):
         fields["packages"][0].update(name="own_trap", provides=[thing])
         with pytest.raises(PackageError):
             parse_definition(json.dumps(fields))
@@ -282,7 +282,7 @@ def test_an_installed_package_needs_no_flag(tmp_path: Path, monkeypatch: pytest.
     folder = installed(copied("own_layer", tmp_path), "own_layer", "[akkafka.layers]\nown_layer = own_layer\n")
     monkeypatch.syspath_prepend(str(folder))
     allow_packages([])
-    assert load_config(LEAKY).definition.packages[0].name == "own_layer"
+    assert load_config(FOLDED).definition.packages[0].name == "own_layer"
 
 
 def test_an_installed_package_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

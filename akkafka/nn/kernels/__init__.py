@@ -13,11 +13,42 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from akkafka.nn.kernels import dense, elementwise, masks, softmax
+    from akkafka.nn.kernels import (
+        activation,
+        convolution,
+        dense,
+        elementwise,
+        masks,
+        normalisation,
+        orthogonal,
+        pooling,
+        softmax,
+    )
 
-NAMES = ("dense", "elementwise", "masks", "softmax")
+NAMES = (
+    "activation",
+    "convolution",
+    "dense",
+    "elementwise",
+    "masks",
+    "normalisation",
+    "orthogonal",
+    "pooling",
+    "softmax",
+)
 
-__all__ = ["NAMES", "dense", "elementwise", "masks", "softmax"]
+__all__ = [
+    "NAMES",
+    "activation",
+    "convolution",
+    "dense",
+    "elementwise",
+    "masks",
+    "normalisation",
+    "orthogonal",
+    "pooling",
+    "softmax",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from akkafka.nn.kernels.machine import compiled, f32_2d, f64, in_f32_2d, in_i64_1d, loss_hits_bad
+from akkafka.nn.kernels.machine import compiled, f32_2d, f64, in_f32_2d, in_i64_1d, loss_hits_bad, nothing
 from akkafka.nn.layer import F32
 
 LOG2_E = 1.4426950408889634
@@ -92,3 +92,33 @@ def cross_entropy(logits: F32, targets: NDArray[np.int64], dlogits: F32) -> tupl
         if best == target and total == total:
             correct += 1
     return loss * share, correct, -1
+
+
+@compiled(nothing, in_f32_2d, f32_2d)
+def rows(x: F32, out: F32) -> None:
+    """out = exp(x - max) / sum for each row; both (R, n), n at least 1. Summed in float64, in order."""
+    n = x.shape[1]
+    exps = np.empty(n, np.float64)
+    for i in range(x.shape[0]):
+        greatest = np.float64(x[i, 0])
+        for j in range(1, n):
+            greatest = max(greatest, np.float64(x[i, j]))
+        for j in range(n):
+            exps[j] = exp(np.float64(x[i, j]) - greatest)
+        total = 0.0
+        for j in range(n):
+            total += exps[j]
+        inverse = 1.0 / total
+        for j in range(n):
+            out[i, j] = np.float32(exps[j] * inverse)
+
+
+@compiled(nothing, in_f32_2d, in_f32_2d, f32_2d)
+def rows_backward(y: F32, dy: F32, out: F32) -> None:
+    """out = y·(dy - sum of y·dy) for each row of the softmax y; all (R, n)."""
+    for i in range(y.shape[0]):
+        total = 0.0
+        for j in range(y.shape[1]):
+            total += np.float64(y[i, j]) * np.float64(dy[i, j])
+        for j in range(y.shape[1]):
+            out[i, j] = np.float32(np.float64(y[i, j]) * (np.float64(dy[i, j]) - total))

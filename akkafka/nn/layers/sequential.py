@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from akkafka.nn.block import Block
 from akkafka.nn.layer import Shape
 from akkafka.nn.sequence import Stack
-from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
-
-
-def _specs(layers: Any) -> Any:
-    """A tuple of specs from a list of tables; specs that are there already stay."""
-    if not isinstance(layers, list | tuple):
-        return layers
-    return tuple(layer_spec(layer) if isinstance(layer, Mapping) else layer for layer in layers)
+from akkafka.nn.spec import LayerSpec, build_sequence
 
 
 class SequentialSpec(LayerSpec):
@@ -25,7 +17,7 @@ class SequentialSpec(LayerSpec):
 
     type: Literal["sequential"] = "sequential"
     """Sequential: its layers in a row; params are named "<position>.<name>"."""
-    layers: Annotated[tuple[SerializeAsAny[LayerSpec], ...], BeforeValidator(_specs), Field(min_length=1)]
+    layers: Block
     """The layers, in order."""
 
     def build(self, in_shape: Shape, in_dtype: np.dtype[Any]) -> Stack:

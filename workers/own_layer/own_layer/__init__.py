@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from akkafka.nn.spec import LAYERS
 
-from .leaky_relu import LeakyReluSpec
+from .folded_relu import FoldedReluSpec
 
 __version__ = "0.1.0"
 
-LAYERS["leaky-relu"] = LeakyReluSpec
+LAYERS["folded-relu"] = FoldedReluSpec

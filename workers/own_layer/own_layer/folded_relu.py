@@ -1,4 +1,4 @@
-"""The leaky rectifier, as an example of a layer of one's own: settings, two pure functions, nothing that is kept."""
+"""A rectifier that folds instead of cutting: an example of a layer of one's own, that keeps nothing."""
 
 from __future__ import annotations
 
@@ -13,31 +13,28 @@ from akkafka.nn.layers.samewise import Samewise, float32_only
 from akkafka.nn.spec import LayerSpec
 
 
-class LeakyReluSpec(LayerSpec):
-    """Settings: what may stand in a configuration file beside `type = "leaky-relu"`; all else is refused."""
+class FoldedReluSpec(LayerSpec):
+    """Settings: what may stand in a configuration file beside `type = "folded-relu"`; all else is refused."""
 
-    type: Literal["leaky-relu"] = "leaky-relu"
-    """Leaky rectifier: y = x where x > 0, else slope x; on any shape."""
+    type: Literal["folded-relu"] = "folded-relu"
+    """Folded rectifier: y = x where x > 0, else -slope x: what is below 0 is folded up; on any shape."""
     slope: float = Field(default=0.01, ge=0, lt=1)
-    """Slope below 0."""
+    """How steeply it rises below 0; 0 is the relu."""
 
-    def build(self, in_shape: Shape, in_dtype: np.dtype[Any]) -> LeakyRelu:
+    def build(self, in_shape: Shape, in_dtype: np.dtype[Any]) -> FoldedRelu:
         """The layer for samples of `in_shape`; raises ShapeError for uint8."""
-        return LeakyRelu(float32_only("leaky-relu", in_shape, in_dtype), self.slope)
+        return FoldedRelu(float32_only("folded-relu", in_shape, in_dtype), self.slope)
 
 
 @dataclass(frozen=True, slots=True)
-class LeakyRelu(Samewise):
-    """y = max(x, slope x). Its derivative at 0 is the slope; the tape is x.
-
-    Source: Maas, Hannun, Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models".
-    """
+class FoldedRelu(Samewise):
+    """y = max(x, -slope x). Its derivative at 0 is -slope; the tape is x."""
 
     slope: float
 
     def forward(self, params: Params, x: Array, run: Pass) -> tuple[F32, Tape]:
         """Output like `x`, (B, *shape) float32. `run` is for layers with chance or statistics of the batch."""
-        return np.maximum(x, np.float32(self.slope) * x), x
+        return np.maximum(x, np.float32(-self.slope) * x), x
 
     def backward(
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
@@ -46,4 +43,4 @@ class LeakyRelu(Samewise):
         `init` and gradients keyed alike; akkafka/nn/layers/linear.py shows that."""
         if not need_dx:
             return None, {}
-        return np.where(tape > 0, dy, np.float32(self.slope) * dy), {}
+        return np.where(tape > 0, dy, np.float32(-self.slope) * dy), {}

@@ -1,0 +1,250 @@
+"""Sums and sweeps of layers that normalise. Statistics are kept in float64, and sums always have the same order.
+
+x, dy and out are C-contiguous float32: (B, C, P) by channel, or (R, n) by row; weights and biases float32; means
+("mean"), 1/standard deviations ("scale") and sums are float64. Nothing is checked here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akkafka.nn.kernels.machine import (
+    compiled,
+    f32_2d,
+    f32_3d,
+    f64,
+    f64_1d,
+    in_f32_1d,
+    in_f32_2d,
+    in_f32_3d,
+    in_f64_1d,
+    nothing,
+)
+from akkafka.nn.layer import F32
+
+F64 = NDArray[np.float64]
+
+
+@compiled(f64, in_f32_1d)
+def added(x: F32) -> float:
+    """Sum of x: four sums of every fourth number, then those together."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 4 * 4
+    for i in range(0, whole, 4):
+        a += x[i]
+        b += x[i + 1]
+        c += x[i + 2]
+        d += x[i + 3]
+    for i in range(whole, x.size):
+        a += x[i]
+    return (a + b) + (c + d)
+
+
+@compiled(f64, in_f32_1d, f64)
+def squares(x: F32, mean: float) -> float:
+    """Sum of (x - mean)², in the order of `added`."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 4 * 4
+    for i in range(0, whole, 4):
+        a += (x[i] - mean) * (x[i] - mean)
+        b += (x[i + 1] - mean) * (x[i + 1] - mean)
+        c += (x[i + 2] - mean) * (x[i + 2] - mean)
+        d += (x[i + 3] - mean) * (x[i + 3] - mean)
+    for i in range(whole, x.size):
+        a += (x[i] - mean) * (x[i] - mean)
+    return (a + b) + (c + d)
+
+
+@compiled(f64, in_f32_1d, in_f32_1d, f64)
+def products(x: F32, dy: F32, mean: float) -> float:
+    """Sum of dy·(x - mean), in the order of `added`."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 4 * 4
+    for i in range(0, whole, 4):
+        a += dy[i] * (x[i] - mean)
+        b += dy[i + 1] * (x[i + 1] - mean)
+        c += dy[i + 2] * (x[i + 2] - mean)
+        d += dy[i + 3] * (x[i + 3] - mean)
+    for i in range(whole, x.size):
+        a += dy[i] * (x[i] - mean)
+    return (a + b) + (c + d)
+
+
+@compiled(nothing, in_f32_3d, f64_1d, f64_1d)
+def channel_moments(x: F32, mean: F64, var: F64) -> None:
+    """Mean and variance (over B·P, not B·P - 1) of each channel."""
+    count = 1.0 / (x.shape[0] * x.shape[2])
+    mean[:] = 0.0
+    var[:] = 0.0
+    if x.shape[2] == 1:  # vectors: the channels side by side, many at a time
+        rows = x.reshape(x.shape[0], x.shape[1])
+        for b in range(rows.shape[0]):
+            for c in range(rows.shape[1]):
+                mean[c] += rows[b, c]
+        mean *= count
+        for b in range(rows.shape[0]):
+            for c in range(rows.shape[1]):
+                var[c] += (rows[b, c] - mean[c]) * (rows[b, c] - mean[c])
+        var *= count
+        return
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            mean[c] += added(x[b, c])
+    mean *= count
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            var[c] += squares(x[b, c], mean[c])
+    var *= count
+
+
+@compiled(nothing, in_f32_3d, in_f64_1d, in_f64_1d, in_f32_1d, in_f32_1d, f32_3d)
+def channel_forward(x: F32, mean: F64, scale: F64, weight: F32, bias: F32, out: F32) -> None:
+    """out = (x - mean)·scale·weight + bias, all of the channel."""
+    if x.shape[2] == 1:
+        rows, targets = x.reshape(x.shape[0], x.shape[1]), out.reshape(x.shape[0], x.shape[1])
+        for b in range(rows.shape[0]):
+            for c in range(rows.shape[1]):
+                targets[b, c] = np.float32((rows[b, c] - mean[c]) * (scale[c] * weight[c]) + np.float64(bias[c]))
+        return
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            source, target = x[b, c], out[b, c]
+            middle, factor, shift = mean[c], scale[c] * weight[c], np.float64(bias[c])
+            for p in range(source.size):
+                target[p] = np.float32((source[p] - middle) * factor + shift)
+
+
+@compiled(nothing, in_f32_3d, in_f32_3d, in_f64_1d, in_f64_1d, f64_1d, f64_1d)
+def channel_sums(x: F32, dy: F32, mean: F64, scale: F64, plain: F64, along: F64) -> None:
+    """plain = sum of dy, along = sum of dy·(x - mean)·scale, of each channel: gradients of bias and weight."""
+    plain[:] = 0.0
+    along[:] = 0.0
+    if x.shape[2] == 1:
+        rows, grads = x.reshape(x.shape[0], x.shape[1]), dy.reshape(x.shape[0], x.shape[1])
+        for b in range(rows.shape[0]):
+            for c in range(rows.shape[1]):
+                plain[c] += grads[b, c]
+                along[c] += grads[b, c] * (rows[b, c] - mean[c])
+        along *= scale
+        return
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            plain[c] += added(dy[b, c])
+            along[c] += products(x[b, c], dy[b, c], mean[c])
+    along *= scale
+
+
+@compiled(nothing, in_f32_3d, in_f32_3d, in_f64_1d, in_f64_1d, in_f32_1d, in_f64_1d, in_f64_1d, f32_3d)
+def channel_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, plain: F64, along: F64, out: F32) -> None:
+    """out = weight·scale·(dy - plain - (x - mean)·scale·along); plain and along are means over B·P, or 0 if x had no
+    part in mean and scale."""
+    if x.shape[2] == 1:
+        rows, grads = x.reshape(x.shape[0], x.shape[1]), dy.reshape(x.shape[0], x.shape[1])
+        targets = out.reshape(x.shape[0], x.shape[1])
+        for b in range(rows.shape[0]):
+            for c in range(rows.shape[1]):
+                far = (rows[b, c] - mean[c]) * (along[c] * scale[c])
+                targets[b, c] = np.float32(scale[c] * weight[c] * (grads[b, c] - plain[c] - far))
+        return
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            source, grad, target = x[b, c], dy[b, c], out[b, c]
+            middle, factor, less, slope = mean[c], scale[c] * weight[c], plain[c], along[c] * scale[c]
+            for p in range(source.size):
+                target[p] = np.float32(factor * (grad[p] - less - (source[p] - middle) * slope))
+
+
+@compiled(nothing, in_f32_2d, f64, f64_1d, f64_1d)
+def row_moments(x: F32, eps: float, mean: F64, scale: F64) -> None:
+    """Mean and 1/sqrt(variance + eps) of each row."""
+    for r in range(x.shape[0]):
+        mean[r] = added(x[r]) / x.shape[1]
+        scale[r] = 1.0 / np.sqrt(squares(x[r], mean[r]) / x.shape[1] + eps)
+
+
+@compiled(nothing, in_f32_2d, f64, f64_1d)
+def row_lengths(x: F32, eps: float, scale: F64) -> None:
+    """1/sqrt(mean of the squares + eps) of each row."""
+    for r in range(x.shape[0]):
+        scale[r] = 1.0 / np.sqrt(squares(x[r], 0.0) / x.shape[1] + eps)
+
+
+@compiled(nothing, in_f32_2d, in_f64_1d, in_f64_1d, in_f32_1d, in_f32_1d, f32_2d)
+def row_forward(x: F32, mean: F64, scale: F64, weight: F32, bias: F32, out: F32) -> None:
+    """out = (x - mean)·scale·weight + bias; mean and scale of the row, weight and bias of the column."""
+    for r in range(x.shape[0]):
+        source, target, middle, factor = x[r], out[r], mean[r], scale[r]
+        for j in range(source.size):
+            target[j] = np.float32((source[j] - middle) * factor * weight[j] + bias[j])
+
+
+@compiled(nothing, in_f32_2d, in_f32_2d, in_f64_1d, in_f64_1d, f64_1d, f64_1d)
+def column_sums(x: F32, dy: F32, mean: F64, scale: F64, plain: F64, along: F64) -> None:
+    """plain = sum of dy, along = sum of dy·(x - mean)·scale, of each column: gradients of bias and weight."""
+    plain[:] = 0.0
+    along[:] = 0.0
+    for r in range(x.shape[0]):
+        source, grad, middle, factor = x[r], dy[r], mean[r], scale[r]
+        for j in range(source.size):
+            plain[j] += grad[j]
+            along[j] += grad[j] * ((source[j] - middle) * factor)
+
+
+@compiled(nothing, in_f32_2d, in_f32_2d, in_f64_1d, in_f64_1d, in_f32_1d, f64, f32_2d)
+def row_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, centred: float, out: F32) -> None:
+    """out = scale·(g - centred·mean of g - n·mean of g·n), g = dy·weight, n = (x - mean)·scale, means over the row.
+
+    centred: 1 where the row's mean was taken off, else 0.
+    """
+    n = x.shape[1]
+    for r in range(x.shape[0]):
+        source, grad, target, middle, factor = x[r], dy[r], out[r], mean[r], scale[r]
+        less, slope = 0.0, 0.0
+        for j in range(n):
+            g = np.float64(grad[j]) * weight[j]
+            less += g
+            slope += g * (source[j] - middle)
+        less, slope = centred * less / n, slope * factor * factor / n
+        for j in range(n):
+            target[j] = np.float32(factor * (np.float64(grad[j]) * weight[j] - less - (source[j] - middle) * slope))
+
+
+@compiled(nothing, in_f32_3d, in_f64_1d, in_f64_1d, in_f32_1d, in_f32_1d, f32_3d)
+def group_forward(x: F32, mean: F64, scale: F64, weight: F32, bias: F32, out: F32) -> None:
+    """out = (x - mean)·scale·weight + bias; mean and scale (B·groups,) of the group, weight and bias of the channel."""
+    channels = x.shape[1]
+    size = x.shape[0] * channels // mean.size
+    for b in range(x.shape[0]):
+        for c in range(channels):
+            source, target, group = x[b, c], out[b, c], (b * channels + c) // size
+            middle, factor, shift = mean[group], scale[group] * weight[c], np.float64(bias[c])
+            for p in range(source.size):
+                target[p] = np.float32((source[p] - middle) * factor + shift)
+
+
+@compiled(nothing, in_f32_3d, in_f32_3d, in_f64_1d, in_f64_1d, in_f32_1d, f64_1d, f64_1d, f32_3d)
+def group_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, plain: F64, along: F64, out: F32) -> None:
+    """As `row_backward` for each group (centred), with weights by channel; and plain and along as `channel_sums`."""
+    batch, channels, places = x.shape
+    size = batch * channels // mean.size  # channels in a group
+    less, slope = np.zeros(mean.size), np.zeros(mean.size)
+    plain[:] = 0.0
+    along[:] = 0.0
+    for b in range(batch):
+        for c in range(channels):
+            group = (b * channels + c) // size
+            sums, dots = added(dy[b, c]), products(x[b, c], dy[b, c], mean[group]) * scale[group]
+            plain[c] += sums
+            along[c] += dots
+            less[group] += weight[c] * sums
+            slope[group] += weight[c] * dots
+    count = 1.0 / (size * places)
+    for b in range(batch):
+        for c in range(channels):
+            group = (b * channels + c) // size
+            source, grad, target = x[b, c], dy[b, c], out[b, c]
+            middle, factor, share = mean[group], scale[group], np.float64(weight[c])
+            off, steep = less[group] * count, slope[group] * count * scale[group]
+            for p in range(source.size):
+                target[p] = np.float32(factor * (grad[p] * share - off - (source[p] - middle) * steep))

@@ -10,6 +10,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 import asyncio
 import re
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
 from akkafka.protocol.figures import GateFigures
 
+STANDBY_PATIENCE_S = 5.0
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 Layers = Annotated[
@@ -37,6 +39,18 @@ Servers = Annotated[
 Allow = Annotated[
     list[str] | None, typer.Option("--allow", help="Package whose layers and optimizers may be used (import name).")
 ]
+
+
+Standby = Annotated[bool, typer.Option("--standby", help="Leave the work to another process as long as one does it.")]
+NoStandby = Annotated[bool, typer.Option("--no-standby", hidden=True, help="Work, whoever else does: for tests.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a process minds others that host the same gate."""
+
+    patience_s: float = 0.0  # at first: for somebody else to begin the work
+    alone: bool = False  # not at all: it works, whoever else does
 
 
 def gates_of(layers: list[str]) -> list[int]:
@@ -65,7 +79,7 @@ def check_gates(network: Network, gates: list[int]) -> None:
         )
 
 
-async def host_gates(host: Host, network_name: str | None, gates: list[int]) -> int:
+async def host_gates(host: Host, network_name: str | None, gates: list[int], manner: Manner = Manner()) -> int:
     """Host the gates until asked to leave."""
     broker = await host.reach()
     waiting = asyncio.create_task(wait_for(broker, network_name, say))
@@ -80,11 +94,11 @@ async def host_gates(host: Host, network_name: str | None, gates: list[int]) -> 
     say(f"network {network.name!r}, run {network.run}")
     async with asyncio.TaskGroup() as group:
         for gate in gates:
-            group.create_task(_host_gate(host, network, gate))
+            group.create_task(_host_gate(host, network, gate, manner))
     return 0
 
 
-async def _host_gate(host: Host, network: Network, gate: int) -> None:
+async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) -> None:
     """Work on the gate whenever nobody else does."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
@@ -94,22 +108,23 @@ async def _host_gate(host: Host, network: Network, gate: int) -> None:
         side = SideChannel(broker, network, process)
         try:
             await watch.open()
-            name = network.definition.gates[gate].name
-            await stand_by(watch, side, GateFigures(gate=gate, name=name, state="standby"), host.leave, say)
+            if not manner.alone:
+                figures = GateFigures(gate=gate, name=network.definition.gates[gate].name, state="standby")
+                await stand_by(watch, side, figures, host.leave, say, patience_s=manner.patience_s)
+                manner = Manner()
             await side.close()
             if not host.leave.is_set():
-                await _work(host, watch, Gate(broker, network, gate, process), process)
+                await _work(host, watch, Gate(broker, network, gate, process), process, manner)
         finally:
             await asyncio.gather(side.close(), watch.close())
 
 
-async def _work(host: Host, watch: Watch, gate: Gate, process: str) -> None:
+async def _work(host: Host, watch: Watch, gate: Gate, process: str, manner: Manner) -> None:
     """Work until asked to leave, or until an older process is seen to work on the same gate."""
     leave = asyncio.Event()
-    helpers = [
-        asyncio.create_task(_relay(host.leave, leave)),
-        asyncio.create_task(step_down(watch, process, leave)),
-    ]
+    helpers = [asyncio.create_task(_relay(host.leave, leave))]
+    if not manner.alone:
+        helpers.append(asyncio.create_task(step_down(watch, process, leave)))
     try:
         await gate.run(leave)
     finally:
@@ -123,7 +138,14 @@ async def _relay(source: asyncio.Event, target: asyncio.Event) -> None:
     target.set()
 
 
-def run(layer: Layers, network: NetworkName = None, bootstrap_servers: Servers = None, allow: Allow = None) -> None:
+def run(
+    layer: Layers,
+    network: NetworkName = None,
+    bootstrap_servers: Servers = None,
+    allow: Allow = None,
+    standby: Standby = False,
+    no_standby: NoStandby = False,
+) -> None:
     """Host gates of a network: they work as soon as broker and definition are there, in any order of start."""
     try:
         gates = gates_of(layer)
@@ -132,9 +154,11 @@ def run(layer: Layers, network: NetworkName = None, bootstrap_servers: Servers =
     except AkkafkaError as error:
         sys.exit(tell(error))
 
+    manner = Manner(STANDBY_PATIENCE_S if standby else 0.0, alone=no_standby)
+
     async def main(host: Host) -> int:
         try:
-            return await host_gates(host, network, gates)
+            return await host_gates(host, network, gates, manner)
         except* AkkafkaError as group:
             raise _first(group) from group
 

@@ -77,12 +77,21 @@ class Watch:
 
 
 async def stand_by(
-    watch: Watch, side: SideChannel, figures: GateFigures, leave: asyncio.Event, say: Callable[[str], None]
+    watch: Watch,
+    side: SideChannel,
+    figures: GateFigures,
+    leave: asyncio.Event,
+    say: Callable[[str], None],
+    *,
+    patience_s: float = 0.0,
 ) -> None:
-    """Return when nobody else works on the gate, or when asked to leave."""
-    told = False
-    while not watch.silent and not leave.is_set():
-        if not told:
+    """Return when nobody else works on the gate (any more, or after `patience_s` still not), or when asked to leave."""
+    told, begun = False, time.monotonic()
+    while not leave.is_set():
+        waits = not watch.worker and time.monotonic() - begun < patience_s
+        if watch.silent and not waits:
+            return
+        if watch.worker and not told:
             told = True
             say(f"gate {figures.gate} ({figures.name}): {watch.worker} is at work; standing by")
         side.tell(figures)

@@ -61,6 +61,7 @@ class Request:
     fresh: bool
     resume: bool
     where: Where
+    standby: bool = False
 
 
 def train(request: Request) -> int:
@@ -172,7 +173,15 @@ class _Training:
     def _crew(self, connection: Connection) -> list[Worker]:
         where = self.request.where
         servers = connection.bootstrap_servers
-        return crew(self.config, self.name, self.epochs, self.request.data_dir, servers, where.allow)
+        return crew(
+            self.config,
+            self.name,
+            self.epochs,
+            self.request.data_dir,
+            servers,
+            where.allow,
+            standby=self.request.standby,
+        )
 
     @asynccontextmanager
     async def _network(self, connection: Connection) -> AsyncIterator[tuple[Broker, Network, Verdict]]:

@@ -17,6 +17,7 @@ import typer
 
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network, wait_for
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import Host, process_name, run_process, say, tell
 from akkafka.broker.side import SideChannel
 from akkafka.errors import AkkafkaError, ConfigError
@@ -107,7 +108,7 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
         watch = Watch(broker, network, gate, process)
         side = SideChannel(broker, network, process)
         try:
-            await watch.open()
+            await patiently(watch.open, host.leave)
             if not manner.alone:
                 figures = GateFigures(gate=gate, name=network.definition.gates[gate].name, state="standby")
                 await stand_by(watch, side, figures, host.leave, say, patience_s=manner.patience_s)

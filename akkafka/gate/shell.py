@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import psutil
@@ -17,6 +18,7 @@ from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, 
 from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
 from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
@@ -77,7 +79,8 @@ class Gate:
         """Work until `leave` is set."""
         self._usage = _Usage(time.monotonic(), 0.0)
         self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
-        restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
+        begin = partial(place_gate, self._broker, self._network, self.gate, self._model)
+        restored, places = await patiently(begin, leave)
         self._open_parts(restored)
         self._core = GateCore(
             self._settings(),
@@ -85,13 +88,10 @@ class Gate:
             {v: s for v, s in restored.states.items() if v != restored.state.version},
             [place.start for place in places],
         )
-        self._readers: dict[Direction, Reader] = {
-            "forward": await self._broker.reader(f"{self.process}-forward", max_wait_ms=500),
-            "backward": await self._broker.reader(f"{self.process}-backward", max_wait_ms=500),
-        }
-        self._fetcher = await self._broker.reader(f"{self.process}-fetch", max_wait_ms=10)
+        self._readers = {direction: await self._reader(direction, 500) for direction in self._held}
+        self._fetcher = await self._reader("fetch", 10)
         self._fetching = asyncio.Lock()
-        await asyncio.gather(self._outlet.open(), self._journal.open())
+        await asyncio.gather(patiently(self._outlet.open), patiently(self._journal.open))
         self._assign("forward", [place.forward_offset for place in places])
         self._assign("backward", list(restored.state.sources))
         self._state = "working"
@@ -149,6 +149,9 @@ class Gate:
         self._outlet = Outlet(self._broker, f"{self.process}-edges", self._network.run, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
         self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.manifests)
+
+    async def _reader(self, purpose: str, max_wait_ms: int) -> Reader:
+        return await patiently(partial(self._broker.reader, f"{self.process}-{purpose}", max_wait_ms=max_wait_ms))
 
     def _settings(self) -> CoreSettings:
         snapshots = self._network.definition.snapshots
@@ -259,9 +262,8 @@ class Gate:
     def _rebuild(self, instruction: e.RebuildState) -> None:
         async def work() -> None:
             version = instruction.version
-            restored = await restore(
-                self._broker, self._network, self.gate, model=self._model, keep={version}, until=version
-            )
+            again = partial(restore, model=self._model, keep={version}, until=version)
+            restored = await patiently(lambda: again(self._broker, self._network, self.gate))
             self._do(e.StateRebuilt(restored.states[version]))
 
         self._spawn(work())

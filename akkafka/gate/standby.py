@@ -34,14 +34,15 @@ class Watch:
     async def open(self) -> None:
         """Look at the newest beats, then follow."""
         # beats may come a quarter of a second late, and most figures are not for us: spare the broker the answers
-        reader = self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
+        if self._reader is None:  # else the broker went away in the middle of this, and it is tried again
+            self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
         async with reading(self._broker, f"{self._process}-beats") as quick:
             tail = (await last_records(self._broker, quick, [self._where], TAIL))[self._where]
         for record in tail:
             if time.time() * 1000 - record.timestamp_ms < OLD_S * 1000:
                 self._hear(record.value)
         (_, end) = (await self._broker.bounds([self._where]))[self._where]
-        reader.assign({self._where: tail[-1].offset + 1 if tail else end})
+        self._reader.assign({self._where: tail[-1].offset + 1 if tail else end})
 
     async def close(self) -> None:
         """Let go."""

@@ -11,6 +11,7 @@ import psutil
 WARM_S = 20.0  # imports, kernels, first batches: growth that ends by itself
 LIVED_S = 60.0  # less than that tells nothing about growth
 ALLOWED_BYTES = 24 << 20  # of noise between an early and a late third: buffers of the allocator
+JUMP_BYTES = 32 << 20  # from one sample to the next: another work, not growth
 Point = tuple[float, int]  # (seconds, bytes)
 
 
@@ -29,8 +30,18 @@ class Growth:
         return self.late_bytes - self.early_bytes > max(ALLOWED_BYTES, self.early_bytes // 5)
 
 
+def _last_jump(points: Sequence[Point]) -> int:
+    """Where the last piece of a life begins: a standby that takes over needs more from one moment to the next."""
+    jumps = [i for i in range(1, len(points)) if points[i][1] - points[i - 1][1] > JUMP_BYTES]
+    return jumps[-1] if jumps else 0
+
+
 def growth(who: str, points: Sequence[Point]) -> Growth | None:
-    """Medians of the first and last third behind the warm-up; None for a life too short to tell."""
+    """Medians of the first and last third behind the warm-up; None for a life too short to tell.
+
+    A life begins with a process, or when it takes up other work.
+    """
+    points = points[_last_jump(points) :]
     warm = [(at, size) for at, size in points if at - points[0][0] >= WARM_S]
     if not warm or warm[-1][0] - points[0][0] < LIVED_S or len(warm) < 6:
         return None

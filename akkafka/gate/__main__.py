@@ -10,7 +10,9 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 import asyncio
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -21,6 +23,7 @@ from akkafka.broker.patience import patiently
 from akkafka.broker.process import Host, process_name, run_process, say, tell
 from akkafka.broker.side import SideChannel
 from akkafka.errors import AkkafkaError, ConfigError
+from akkafka.gate.model import Model
 from akkafka.gate.shell import Gate
 from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
@@ -82,6 +85,7 @@ def check_gates(network: Network, gates: list[int]) -> None:
 
 async def host_gates(host: Host, network_name: str | None, gates: list[int], manner: Manner = Manner()) -> int:
     """Host the gates until asked to leave."""
+    asyncio.get_running_loop().run_in_executor(None, import_module, "numba")  # 0.3 s, while the broker is asked
     broker = await host.reach()
     waiting = asyncio.create_task(wait_for(broker, network_name, say))
     leaving = asyncio.create_task(host.leave.wait())
@@ -107,6 +111,7 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
         process = process_name(f"gate-{gate}")
         watch = Watch(broker, network, gate, process)
         side = SideChannel(broker, network, process)
+        warming = asyncio.create_task(_warm(network, gate))
         try:
             await patiently(watch.open, host.leave)
             if not manner.alone:
@@ -117,7 +122,13 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
             if not host.leave.is_set():
                 await _work(host, watch, Gate(broker, network, gate, process), process, manner)
         finally:
-            await asyncio.gather(side.close(), watch.close())
+            await asyncio.gather(side.close(), watch.close(), warming)
+
+
+async def _warm(network: Network, gate: int) -> None:
+    """Have the kernels at hand before they are needed: half a second that a standby would lose at take-over."""
+    with suppress(Exception):  # the compute thread makes the same attempt, and tells
+        await asyncio.to_thread(Model(network.definition, gate, network.run, "").warm_up)
 
 
 async def _work(host: Host, watch: Watch, gate: Gate, process: str, manner: Manner) -> None:

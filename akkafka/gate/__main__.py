@@ -18,18 +18,20 @@ from typing import Annotated
 import typer
 
 from akkafka.broker.connection import Connection
+from akkafka.broker.library import Library
 from akkafka.broker.network import Network, wait_for
 from akkafka.broker.patience import patiently
 from akkafka.broker.process import Host, process_name, run_process, say, tell
 from akkafka.broker.side import SideChannel
 from akkafka.errors import AkkafkaError, ConfigError
 from akkafka.gate.model import Model
-from akkafka.gate.shell import Gate
+from akkafka.gate.shell import Gate, library_for
 from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
 from akkafka.protocol.figures import GateFigures
 
 STANDBY_PATIENCE_S = 5.0
+STOCK_S = 1.0  # between two looks for a published data set
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 Layers = Annotated[
@@ -107,11 +109,13 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
     """Work on the gate whenever nobody else does."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
+    library = library_for(broker, network, process_name(f"gate-{gate}"))
     while not host.leave.is_set():
         process = process_name(f"gate-{gate}")
         watch = Watch(broker, network, gate, process)
         side = SideChannel(broker, network, process)
-        warming = asyncio.create_task(_warm(network, gate))
+        working = asyncio.Event()
+        warming = asyncio.create_task(_warm(network, gate, library, working))
         try:
             await patiently(watch.open, host.leave)
             if not manner.alone:
@@ -119,16 +123,23 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
                 await stand_by(watch, side, figures, host.leave, say, patience_s=manner.patience_s)
                 manner = Manner()
             await side.close()
+            working.set()
             if not host.leave.is_set():
-                await _work(host, watch, Gate(broker, network, gate, process), process, manner)
+                await _work(host, watch, Gate(broker, network, gate, process, library), process, manner)
         finally:
-            await asyncio.gather(side.close(), watch.close(), warming)
+            warming.cancel()
+            await asyncio.gather(side.close(), watch.close(), warming, return_exceptions=True)
 
 
-async def _warm(network: Network, gate: int) -> None:
-    """Have the kernels at hand before they are needed: half a second that a standby would lose at take-over."""
+async def _warm(network: Network, gate: int, library: Library, working: asyncio.Event) -> None:
+    """Have kernels and samples at hand before they are needed: what a standby would lose at take-over."""
     with suppress(Exception):  # the compute thread makes the same attempt, and tells
         await asyncio.to_thread(Model(network.definition, gate, network.run, "").warm_up)
+    while gate == 0 and not working.is_set():  # other gates get no samples
+        with suppress(AkkafkaError):  # whoever works needs them, and tells
+            if await library.stock():
+                return
+        await asyncio.sleep(STOCK_S)
 
 
 async def _work(host: Host, watch: Watch, gate: Gate, process: str, manner: Manner) -> None:

@@ -43,6 +43,11 @@ _ENVELOPE_BYTES = 1 << 16  # of a message, besides its arrays
 Direction = Literal["forward", "backward"]
 
 
+def library_for(broker: Broker, network: Network, process: str) -> Library:
+    """An empty one, as large as the definition allows."""
+    return Library(broker, network, process, network.definition.wire.reference_limit_bytes)
+
+
 @dataclass(slots=True)
 class _Usage:
     """What this process has used since the last beat."""
@@ -54,7 +59,10 @@ class _Usage:
 class Gate:
     """One gate at work. `run` ends when asked to leave, or raises what makes going on wrong."""
 
-    def __init__(self, broker: Broker, network: Network, gate: int, process: str) -> None:
+    def __init__(
+        self, broker: Broker, network: Network, gate: int, process: str, library: Library | None = None
+    ) -> None:
+        """`library`: data sets that this process has at hand already."""
         self.gate, self.process = gate, process
         self.name = network.definition.gates[gate].name
         self.title = f"gate {gate} ({self.name})"
@@ -73,7 +81,7 @@ class Gate:
         self._record: Record | None = None  # the one being handled, for dead letters
         self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
         self._self = psutil.Process()
-        self._library = Library(broker, network, process, network.definition.wire.reference_limit_bytes)
+        self._library = library or library_for(broker, network, process)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from akkafka.broker.memory import MemoryBroker
+from akkafka.broker.network import Network
 from akkafka.cli.chaos.command import Request, chaos
 from akkafka.cli.chaos.schedule import GROUPS, Fault, Mix
 from akkafka.cli.options import Where
+from akkafka.cli.training.report import weights_sha256
+from akkafka.gate.state import GateState
+from akkafka.protocol.config import load_config
+
+from ..conftest import Run
+from ..pipeline.fleet import train_through
 
 pytestmark = pytest.mark.kafka
 
 FIXED = ("schedule.kind=fixed", "run.validate_every=5")
 KILLS = 200
+BATCHES = 6  # an epoch, at 256 samples each
 
 
 def storm(folder: Path, seed: int, minutes: float, mix: Mapping[Fault, int] | None, **more: Any) -> dict[str, Any]:
@@ -42,10 +52,22 @@ def storm(folder: Path, seed: int, minutes: float, mix: Mapping[Fault, int] | No
     return found
 
 
-def test_a_short_storm_ends_with_the_bits_of_a_training_without_faults(tmp_path: Path) -> None:
-    mix = {Fault.KILL: 4, Fault.PAUSE: 1, Fault.BROKER_KILL: 1, Fault.LOSE: 2, Fault.CUT: 1, Fault.TEAR: 1}
-    found = storm(tmp_path, 11, 0.3, mix)
+def test_a_short_storm_ends_with_the_bits_of_a_training_without_faults(tmp_path: Path, run: Run) -> None:
+    """The training to compare with runs in this process, over the memory broker."""
+    mix = {Fault.KILL: 3, Fault.PAUSE: 1, Fault.BROKER_KILL: 1, Fault.LOSE: 2, Fault.CUT: 1, Fault.TEAR: 1}
+    changes = ("schedule.kind=fixed", "batch_size=256", "lanes.train=2")
+    found = storm(tmp_path, 11, 0.2, mix, overrides=changes, compare=False)
     assert found["faults"] == {str(fault): count for fault, count in mix.items()}
+    epochs = found["training"]["gates"][0]["version"] // BATCHES
+    calm = train_through(MemoryBroker(), load_config(None, changes).definition, "calm", epochs)
+    states = run(_with_time(calm))
+    hashes = [gate["weights_sha256"] for gate in found["training"]["gates"]]
+    assert hashes == [weights_sha256(state.params) for state in states]
+
+
+async def _with_time(training: Awaitable[tuple[Network, list[GateState]]]) -> list[GateState]:
+    async with asyncio.timeout(120.0):
+        return (await training)[1]
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from akkafka.broker.base import Broker
 from akkafka.broker.embedded import BrokerSettings, acquire
@@ -67,7 +69,16 @@ def chaos(request: Request) -> int:
     roles = roles_of(config)
     mix = request.mix or mix_for(request.minutes, request.faults)
     strikes = plan(request.seed, request.minutes * 60, roles, mix)
-    return asyncio.run(_Chaos(request, config, strikes).run())
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return asyncio.run(_Chaos(request, config, strikes).run())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """Unwinding ends the training and gives the broker back."""
+    raise SystemExit(128 + number)
 
 
 def roles_of(config: Config) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from akkafka.cli.training.children import tie_to_us
 from akkafka.errors import AkkafkaError
 
 END_S = 120.0  # for a training to end by itself: drain, last snapshots
@@ -39,7 +40,7 @@ class Trainer:
     _popen: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> None:
-        """Run it, with more words behind the command."""
+        """Run it, with more words behind the command. Main thread only: it ends when we do, however we end."""
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, *self.command, *more],
@@ -48,6 +49,7 @@ class Trainer:
                 stderr=subprocess.STDOUT,
                 env=dict(self.environment),
                 start_new_session=True,
+                preexec_fn=tie_to_us() if sys.platform == "linux" else None,
             )
 
     @property

@@ -16,8 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from akkafka.broker.base import Broker
 from akkafka.broker.embedded import BrokerSettings, acquire
@@ -39,6 +38,7 @@ from akkafka.errors import NetworkError
 from akkafka.protocol.config import Config
 from akkafka.protocol.messages import Mode
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FOREVER = 1_000_000  # epochs: a storm ends by the clock
 FIRST_BATCH_S = 60.0
 FINISH_S = 600.0
@@ -69,16 +69,30 @@ def chaos(request: Request) -> int:
     roles = roles_of(config)
     mix = request.mix or mix_for(request.minutes, request.faults)
     strikes = plan(request.seed, request.minutes * 60, roles, mix)
-    before = signal.signal(signal.SIGTERM, _terminated)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        return asyncio.run(_Chaos(request, config, strikes).run())
+        return asyncio.run(_interruptible(_Chaos(request, config, strikes)))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)  # the loop leaves Python's own behind
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """Unwinding ends the training and gives the broker back."""
-    raise SystemExit(128 + number)
+async def _interruptible(work: _Chaos) -> int:
+    """Its exit code; a signal unwinds it, which ends the training and gives the broker back."""
+    task = asyncio.ensure_future(work.run())
+    heard: list[int] = []
+
+    def interrupt(number: int) -> None:
+        heard.append(number)
+        task.cancel()
+
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        say("interrupted")
+        return 128 + (heard or [signal.SIGINT])[0]
 
 
 def roles_of(config: Config) -> list[str]:

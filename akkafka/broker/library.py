@@ -82,13 +82,21 @@ class Catalogue:
 
     async def find(self, data: bytes) -> SamplesManifest | None:
         """The newest manifest of a data set that is in the log now, if there is one."""
+        await self._read_on()
+        return self._known.get(data)
+
+    async def all(self) -> list[bytes]:
+        """Names of all data sets that are in the log now, in the order in which they came."""
+        await self._read_on()
+        return list(self._known)
+
+    async def _read_on(self) -> None:
         where = _manifests_of(self._network)
         low, high = (await self._broker.bounds([where]))[where]
         async with reading(self._broker, self._name) as reader:
             async for record in read_range(reader, where, max(low, self._next), high):
                 self._note(record.value)
         self._next = max(self._next, high)
-        return self._known.get(data)
 
     def _note(self, value: bytes | None) -> None:
         try:
@@ -134,6 +142,7 @@ class Library:
         self._broker, self._network, self._name, self._limit = broker, network, name, limit
         self._catalogue = Catalogue(broker, network, f"{name}-catalogue")
         self._held: OrderedDict[bytes, MappedSamples] = OrderedDict()
+        self._fetching = asyncio.Lock()
 
     def held(self, data: bytes) -> Samples | None:
         """The samples (N, *shape), read-only, if they are at hand."""
@@ -142,11 +151,21 @@ class Library:
             self._held.move_to_end(data)
         return samples
 
+    async def stock(self) -> bool:
+        """Fetch what is published and fits, newest last: for who may need it any moment. True if anything is at hand.
+
+        Raises BrokerUnavailableError.
+        """
+        for data in await self._catalogue.all():
+            await self.fetch(data)
+        return bool(self._held)
+
     async def fetch(self, data: bytes) -> Samples | str:
         """The samples (N, *shape), read-only; or why they cannot be had. Raises BrokerUnavailableError."""
-        samples = self.held(data)
-        if samples is not None:
-            return samples
+        async with self._fetching:  # who comes second finds them held
+            return self.held(data) or await self._fetched(data)
+
+    async def _fetched(self, data: bytes) -> Samples | str:
         manifest = await self._catalogue.find(data)
         if manifest is None:
             return f"data set {data.hex()} is not in topic {self._network.topics.data}"

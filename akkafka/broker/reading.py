@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from akkafka.broker.base import FETCH_AHEAD_BYTES, Broker, Reader, Record, TopicPartition
+from akkafka.broker.base import FETCH_AHEAD_BYTES, Broker, BrokerUnavailableError, Reader, Record, TopicPartition
 
 _PATIENCE_S = 30.0
 
@@ -49,9 +49,11 @@ async def last_records(
     if not open_:
         return found
     reader.assign({where: max(bounds[where][0], high - count) for where, high in open_.items()})
-    async with asyncio.timeout(_PATIENCE_S):
-        while any(reader.position(where) < high for where, high in open_.items()):
-            for record in await reader.poll(timeout=_PATIENCE_S):
-                if record.where in open_ and record.offset < open_[record.where]:
-                    found[record.where].append(record)
+    until = time.monotonic() + _PATIENCE_S
+    while any(reader.position(where) < high for where, high in open_.items()):
+        if time.monotonic() > until:
+            raise BrokerUnavailableError(f"the ends of {len(open_)} partitions did not come within {_PATIENCE_S:g} s")
+        for record in await reader.poll(timeout=1.0):
+            if record.where in open_ and record.offset < open_[record.where]:
+                found[record.where].append(record)
     return found

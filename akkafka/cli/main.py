@@ -77,6 +77,9 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if the network is unfinished.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on, even if the network is finished.")] = False,
     keep_log: KeepLogOption = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="A second process for each gate, which takes over should the first die.")
+    ] = False,
     *,
     where: Where,
 ) -> None:
@@ -85,9 +88,10 @@ def train(
     from akkafka.cli.training.command import train as work
 
     changes = tuple(overrides or ())
-    raise SystemExit(
-        work(Request(config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where, keep_log))
+    request = Request(
+        config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where, keep_log, standby
     )
+    raise SystemExit(work(request))
 
 
 @app.command()
@@ -215,6 +219,34 @@ def warmup() -> None:
     from akkafka.cli.warmup import warmup as work
 
     work()
+
+
+@app.command()
+@connected
+def chaos(
+    config: ConfigArgument = None,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long faults are thrown.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the faults; the same seed throws the same.")] = 1,
+    faults: Annotated[
+        str, typer.Option(metavar="GROUPS", help="Some of kill, pause, broker, network, with commas.")
+    ] = "kill,pause,broker,network",
+    standby: Annotated[bool, typer.Option("--standby", help="A second process for each gate.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Train once more without faults; fixed schedule: the same bits.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what happened here.")] = None,
+    *,
+    where: Where,
+) -> None:
+    """Train a small network on a broker of its own, throw faults at all of it, and check that nothing was lost."""
+    from akkafka.cli.chaos.command import Request
+    from akkafka.cli.chaos.command import chaos as work
+
+    groups = tuple(faults.split(","))
+    changes = tuple(overrides or ())
+    raise SystemExit(work(Request(config, changes, seed, minutes, groups, standby, compare, data_dir, report, where)))
 
 
 @broker_app.callback()

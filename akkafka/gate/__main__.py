@@ -10,22 +10,30 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 import asyncio
 import re
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from akkafka.broker.base import OffsetGoneError
 from akkafka.broker.connection import Connection
+from akkafka.broker.library import Library
 from akkafka.broker.network import Network, wait_for
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import Host, process_name, run_process, say, tell
 from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import Overtaken
 from akkafka.errors import AkkafkaError, ConfigError
-from akkafka.gate.shell import Gate
+from akkafka.gate.model import Model
+from akkafka.gate.shell import Gate, library_for
 from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
 from akkafka.protocol.figures import GateFigures
 
+STANDBY_PATIENCE_S = 5.0
+STOCK_S = 1.0  # between two looks for a published data set
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 Layers = Annotated[
@@ -39,6 +47,18 @@ Servers = Annotated[
 Allow = Annotated[
     list[str] | None, typer.Option("--allow", help="Package whose layers and optimizers may be used (import name).")
 ]
+
+
+Standby = Annotated[bool, typer.Option("--standby", help="Leave the work to another process as long as one does it.")]
+NoStandby = Annotated[bool, typer.Option("--no-standby", hidden=True, help="Work, whoever else does: for tests.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a process minds others that host the same gate."""
+
+    patience_s: float = 0.0  # at first: for somebody else to begin the work
+    alone: bool = False  # not at all: it works, whoever else does
 
 
 def gates_of(layers: list[str]) -> list[int]:
@@ -67,8 +87,9 @@ def check_gates(network: Network, gates: list[int]) -> None:
         )
 
 
-async def host_gates(host: Host, network_name: str | None, gates: list[int]) -> int:
+async def host_gates(host: Host, network_name: str | None, gates: list[int], manner: Manner = Manner()) -> int:
     """Host the gates until asked to leave."""
+    asyncio.get_running_loop().run_in_executor(None, import_module, "numba")  # 0.3 s, while the broker is asked
     broker = await host.reach()
     waiting = asyncio.create_task(wait_for(broker, network_name, say))
     leaving = asyncio.create_task(host.leave.wait())
@@ -82,39 +103,56 @@ async def host_gates(host: Host, network_name: str | None, gates: list[int]) -> 
     say(f"network {network.name!r}, run {network.run}")
     async with asyncio.TaskGroup() as group:
         for gate in gates:
-            group.create_task(_host_gate(host, network, gate))
+            group.create_task(_host_gate(host, network, gate, manner))
     return 0
 
 
-async def _host_gate(host: Host, network: Network, gate: int) -> None:
+async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) -> None:
     """Work on the gate whenever nobody else does."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
     overtaken = Overtaken(say)
+    library = library_for(broker, network, process_name(f"gate-{gate}"))
     while not host.leave.is_set():
         process = process_name(f"gate-{gate}")
         watch = Watch(broker, network, gate, process)
         side = SideChannel(broker, network, process)
+        working = asyncio.Event()
+        warming = asyncio.create_task(_warm(network, gate, library, working))
         try:
-            await watch.open()
-            name = network.definition.gates[gate].name
-            await stand_by(watch, side, GateFigures(gate=gate, name=name, state="standby"), host.leave, say)
+            await patiently(watch.open, host.leave)
+            if not manner.alone:
+                figures = GateFigures(gate=gate, name=network.definition.gates[gate].name, state="standby")
+                await stand_by(watch, side, figures, host.leave, say, patience_s=manner.patience_s)
+                manner = Manner()
             await side.close()
+            working.set()
             if not host.leave.is_set():
-                await _work(host, watch, Gate(broker, network, gate, process), process)
+                await _work(host, watch, Gate(broker, network, gate, process, library), process, manner)
         except OffsetGoneError as error:
             overtaken.begin_anew(error)
         finally:
-            await asyncio.gather(side.close(), watch.close())
+            warming.cancel()
+            await asyncio.gather(side.close(), watch.close(), warming, return_exceptions=True)
 
 
-async def _work(host: Host, watch: Watch, gate: Gate, process: str) -> None:
+async def _warm(network: Network, gate: int, library: Library, working: asyncio.Event) -> None:
+    """Have kernels and samples at hand before they are needed: what a standby would lose at take-over."""
+    with suppress(Exception):  # the compute thread makes the same attempt, and tells
+        await asyncio.to_thread(Model(network.definition, gate, network.run, "").warm_up)
+    while gate == 0 and not working.is_set():  # other gates get no samples
+        with suppress(AkkafkaError):  # whoever works needs them, and tells
+            if await library.stock():
+                return
+        await asyncio.sleep(STOCK_S)
+
+
+async def _work(host: Host, watch: Watch, gate: Gate, process: str, manner: Manner) -> None:
     """Work until asked to leave, or until an older process is seen to work on the same gate."""
     leave = asyncio.Event()
-    helpers = [
-        asyncio.create_task(_relay(host.leave, leave)),
-        asyncio.create_task(step_down(watch, process, leave)),
-    ]
+    helpers = [asyncio.create_task(_relay(host.leave, leave))]
+    if not manner.alone:
+        helpers.append(asyncio.create_task(step_down(watch, process, leave)))
     try:
         await gate.run(leave)
     finally:
@@ -128,7 +166,14 @@ async def _relay(source: asyncio.Event, target: asyncio.Event) -> None:
     target.set()
 
 
-def run(layer: Layers, network: NetworkName = None, bootstrap_servers: Servers = None, allow: Allow = None) -> None:
+def run(
+    layer: Layers,
+    network: NetworkName = None,
+    bootstrap_servers: Servers = None,
+    allow: Allow = None,
+    standby: Standby = False,
+    no_standby: NoStandby = False,
+) -> None:
     """Host gates of a network: they work as soon as broker and definition are there, in any order of start."""
     try:
         gates = gates_of(layer)
@@ -137,9 +182,11 @@ def run(layer: Layers, network: NetworkName = None, bootstrap_servers: Servers =
     except AkkafkaError as error:
         sys.exit(tell(error))
 
+    manner = Manner(STANDBY_PATIENCE_S if standby else 0.0, alone=no_standby)
+
     async def main(host: Host) -> int:
         try:
-            return await host_gates(host, network, gates)
+            return await host_gates(host, network, gates, manner)
         except* AkkafkaError as group:
             raise _first(group) from group
 

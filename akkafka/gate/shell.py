@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import psutil
@@ -17,6 +18,7 @@ from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, 
 from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import keep_trimming
@@ -43,6 +45,11 @@ _ENVELOPE_BYTES = 1 << 16  # of a message, besides its arrays
 Direction = Literal["forward", "backward"]
 
 
+def library_for(broker: Broker, network: Network, process: str) -> Library:
+    """An empty one, as large as the definition allows."""
+    return Library(broker, network, process, network.definition.wire.reference_limit_bytes)
+
+
 @dataclass(slots=True)
 class _Usage:
     """What this process has used since the last beat."""
@@ -54,7 +61,10 @@ class _Usage:
 class Gate:
     """One gate at work. `run` ends when asked to leave, or raises what makes going on wrong."""
 
-    def __init__(self, broker: Broker, network: Network, gate: int, process: str) -> None:
+    def __init__(
+        self, broker: Broker, network: Network, gate: int, process: str, library: Library | None = None
+    ) -> None:
+        """`library`: data sets that this process has at hand already."""
         self.gate, self.process = gate, process
         self.name = network.definition.gates[gate].name
         self.title = f"gate {gate} ({self.name})"
@@ -74,14 +84,15 @@ class Gate:
         self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
         self._self = psutil.Process()
         self._needs = Needs(network.lane_count, network.definition.schedule.window)
-        self._library = Library(broker, network, process, network.definition.wire.reference_limit_bytes)
+        self._library = library or library_for(broker, network, process)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""
         self._usage = _Usage(time.monotonic(), 0.0)
         self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
+        begin = partial(place_gate, self._broker, self._network, self.gate, self._model)
         try:
-            restored, places = await place_gate(self._broker, self._network, self.gate, self._model)
+            restored, places = await patiently(begin, leave)
         except BaseException:
             self._thread.close()
             raise
@@ -95,13 +106,10 @@ class Gate:
             [place.start for place in places],
         )
         self._core.named.extend(restored.named)
-        self._readers: dict[Direction, Reader] = {
-            "forward": await self._broker.reader(f"{self.process}-forward", max_wait_ms=500),
-            "backward": await self._broker.reader(f"{self.process}-backward", max_wait_ms=500),
-        }
-        self._fetcher = await self._broker.reader(f"{self.process}-fetch", max_wait_ms=10)
+        self._readers = {direction: await self._reader(direction, 500) for direction in self._held}
+        self._fetcher = await self._reader("fetch", 10)
         self._fetching = asyncio.Lock()
-        await asyncio.gather(self._outlet.open(), self._journal.open())
+        await asyncio.gather(patiently(self._outlet.open), patiently(self._journal.open))
         self._assign("forward", [place.forward_offset for place in places])
         self._assign("backward", list(restored.state.sources))
         self._state = "working"
@@ -161,6 +169,9 @@ class Gate:
         self._outlet = Outlet(self._broker, f"{self.process}-edges", self._network.run, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
         self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.ledger)
+
+    async def _reader(self, purpose: str, max_wait_ms: int) -> Reader:
+        return await patiently(partial(self._broker.reader, f"{self.process}-{purpose}", max_wait_ms=max_wait_ms))
 
     def _settings(self) -> CoreSettings:
         snapshots = self._network.definition.snapshots
@@ -277,9 +288,8 @@ class Gate:
     def _rebuild(self, instruction: e.RebuildState) -> None:
         async def work() -> None:
             version = instruction.version
-            restored = await restore(
-                self._broker, self._network, self.gate, model=self._model, keep={version}, until=version
-            )
+            again = partial(restore, model=self._model, keep={version}, until=version)
+            restored = await patiently(lambda: again(self._broker, self._network, self.gate))
             self._do(e.StateRebuilt(restored.states[version]))
 
         self._spawn(work())

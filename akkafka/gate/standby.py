@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+
+import psutil
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
 from akkafka.broker.network import Network
@@ -17,6 +20,8 @@ from akkafka.protocol.figures import GateFigures, from_message
 from akkafka.protocol.messages import Figures
 
 SILENCE_S = 0.6  # three beats
+LOOK_S = 0.05  # how often a standby looks whether it is needed
+LATE_S = 0.4  # a beat that is read at the start may have come this late
 OLD_S = 5.0  # a beat older than this by the wall clock is nobody's, even if clocks differ a little
 TAIL = 64  # records of the metrics topic that tell who has been here a moment ago
 
@@ -30,18 +35,21 @@ class Watch:
         self._reader: Reader | None = None
         self.worker = ""  # process that was last heard to work on this gate
         self._heard_at = float("-inf")
+        self._neighbour: psutil.Process | None = None  # the worker, if it is seen to live on this machine
 
     async def open(self) -> None:
         """Look at the newest beats, then follow."""
         # beats may come a quarter of a second late, and most figures are not for us: spare the broker the answers
-        reader = self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
+        if self._reader is None:  # else the broker went away in the middle of this, and it is tried again
+            self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
         async with reading(self._broker, f"{self._process}-beats") as quick:
             tail = (await last_records(self._broker, quick, [self._where], TAIL))[self._where]
         for record in tail:
-            if time.time() * 1000 - record.timestamp_ms < OLD_S * 1000:
-                self._hear(record.value)
+            age_s = time.time() - record.timestamp_ms / 1000
+            if age_s < OLD_S:  # who is started again finds the beats of the one that died
+                self._hear(record.value, max(0.0, age_s - LATE_S))
         (_, end) = (await self._broker.bounds([self._where]))[self._where]
-        reader.assign({self._where: tail[-1].offset + 1 if tail else end})
+        self._reader.assign({self._where: tail[-1].offset + 1 if tail else end})
 
     async def close(self) -> None:
         """Let go."""
@@ -50,8 +58,17 @@ class Watch:
 
     @property
     def silent(self) -> bool:
-        """Nobody else has been heard to work on the gate for a while."""
-        return time.monotonic() - self._heard_at > SILENCE_S
+        """Nobody else has been heard to work on the gate for a while, or the one who did is seen to live no more."""
+        return time.monotonic() - self._heard_at > SILENCE_S or self._gone
+
+    @property
+    def _gone(self) -> bool:
+        try:
+            return self._neighbour is not None and (
+                not self._neighbour.is_running() or self._neighbour.status() == psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return True
 
     async def follow(self, timeout: float) -> None:
         """Take in what comes within `timeout` seconds."""
@@ -60,7 +77,7 @@ class Watch:
             for record in await self._reader.poll(timeout=timeout):
                 self._hear(record.value)
 
-    def _hear(self, value: bytes | None) -> None:
+    def _hear(self, value: bytes | None, age_s: float = 0.0) -> None:
         try:
             message = wire.decode(value)
             if not isinstance(message, Figures) or message.kind != "gate" or message.run != self._network.run:
@@ -71,22 +88,45 @@ class Watch:
         if not isinstance(body, GateFigures) or body.gate != self._gate or message.process == self._process:
             return
         if body.state == "working":
-            self.worker, self._heard_at = message.process, time.monotonic()
+            if message.process != self.worker:
+                self._neighbour = _neighbour(body)
+            self.worker, self._heard_at = message.process, time.monotonic() - age_s
         elif message.process == self.worker:
             self._heard_at = float("-inf")  # it leaves, or stands by itself
 
 
+def _neighbour(body: GateFigures) -> psutil.Process | None:
+    """The process that tells this, if it is one of ours to see: another container may have our name and other pids."""
+    if body.host != socket.gethostname():
+        return None
+    try:
+        return psutil.Process(body.pid)
+    except psutil.Error:
+        return None
+
+
 async def stand_by(
-    watch: Watch, side: SideChannel, figures: GateFigures, leave: asyncio.Event, say: Callable[[str], None]
+    watch: Watch,
+    side: SideChannel,
+    figures: GateFigures,
+    leave: asyncio.Event,
+    say: Callable[[str], None],
+    *,
+    patience_s: float = 0.0,
 ) -> None:
-    """Return when nobody else works on the gate, or when asked to leave."""
-    told = False
-    while not watch.silent and not leave.is_set():
-        if not told:
+    """Return when nobody else works on the gate (any more, or after `patience_s` still not), or when asked to leave."""
+    told, begun, beat_at = False, time.monotonic(), float("-inf")
+    while not leave.is_set():
+        waits = not watch.worker and time.monotonic() - begun < patience_s
+        if watch.silent and not waits:
+            return
+        if watch.worker and not told:
             told = True
             say(f"gate {figures.gate} ({figures.name}): {watch.worker} is at work; standing by")
-        side.tell(figures)
-        await watch.follow(SILENCE_S / 3)
+        if time.monotonic() - beat_at >= SILENCE_S / 3:
+            beat_at = time.monotonic()
+            side.tell(figures)
+        await watch.follow(LOOK_S)
 
 
 async def step_down(watch: Watch, process: str, leave: asyncio.Event) -> None:

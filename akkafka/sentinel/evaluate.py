@@ -12,6 +12,7 @@ from math import prod
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Record, TopicPartition
 from akkafka.broker.network import Network
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.errors import NetworkError
 from akkafka.nn.losses import loss_named
@@ -168,7 +169,7 @@ class PassRunner:
 
     async def _take(self, lanes: frozenset[int]) -> None:
         await self.rim.outlet.drained()
-        places = await passing_places(self._broker, self._network, lanes)
+        places = await patiently(lambda: passing_places(self._broker, self._network, lanes))
         self.rim.read_outputs(self.core.lanes - lanes, places)
         for place in places.values():
             self.do(e.LaneTaken(place.standing))

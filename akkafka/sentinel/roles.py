@@ -14,6 +14,7 @@ import psutil
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import keep_trimming
@@ -53,8 +54,8 @@ class Rim:
 
     async def open(self) -> None:
         """Make readers and producers."""
-        self.outputs: Reader = await self.broker.reader(f"{self.process}-outputs")
-        await self.outlet.open()
+        self.outputs: Reader = await patiently(lambda: self.broker.reader(f"{self.process}-outputs"))
+        await patiently(self.outlet.open)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -90,7 +91,7 @@ class Rim:
         self, group: str, lanes: Collection[int], changed: Callable[[frozenset[int]], Awaitable[None]]
     ) -> None:
         """Work on the lanes that the group gives; `changed` hears of every change."""
-        membership = await self.broker.join(group, self.topics.forward(0), lanes)
+        membership = await patiently(lambda: self.broker.join(group, self.topics.forward(0), lanes))
         try:
             while True:
                 await changed(await membership.changed())

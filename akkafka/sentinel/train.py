@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from math import prod
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Record, TopicPartition
 from akkafka.broker.network import Network, claim_lane
+from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.data.dataset import Dataset
 from akkafka.errors import ProtocolError
@@ -76,8 +78,9 @@ class TrainSentinel:
         largest = definition.batch_size * prod(definition.layers[-1].out_shape)
         self._evaluator = Evaluator(loss_named(definition.loss), largest, self._do)
         await self._rim.open()
-        self._homes = await self._broker.reader(f"{self._process}-homes")
-        self._metrics = await self._broker.reader(f"{self._process}-metrics", max_wait_ms=500, min_bytes=1 << 20)
+        reader = self._broker.reader
+        self._homes = await patiently(partial(reader, f"{self._process}-homes"))
+        self._metrics = await patiently(partial(reader, f"{self._process}-metrics", max_wait_ms=500, min_bytes=1 << 20))
         try:
             await self._work(leave)
         finally:
@@ -169,7 +172,7 @@ class TrainSentinel:
             self._do(e.LaneLost(lane))
         taken = lanes - core.lanes
         await rim.outlet.drained()  # what we have sent must be in the log before we read where the lanes stand
-        places = await training_places(self._broker, self._network, taken)
+        places = await patiently(lambda: training_places(self._broker, self._network, taken))
         rim.read_outputs(core.lanes, places)
         rim.heard_at = time.monotonic()
         for place in places.values():
@@ -248,12 +251,12 @@ class TrainSentinel:
 
     async def _follow_homes(self) -> None:
         parts = [TopicPartition(self._rim.topics.backward(0), n) for n in self._network.lanes_of(Mode.TRAIN)]
-        bounds = await self._broker.bounds(parts)
+        bounds = await patiently(lambda: self._broker.bounds(parts))
         self._homes.assign({where: end for where, (_, end) in bounds.items()})
 
     async def _follow_metrics(self) -> None:
         where = TopicPartition(self._rim.topics.metrics, 0)
-        bounds = await self._broker.bounds([where])
+        bounds = await patiently(lambda: self._broker.bounds([where]))
         self._metrics.assign({where: bounds[where][1]})
 
     async def _pump_metrics(self) -> None:

@@ -26,6 +26,12 @@ def test_every_gate_has_a_process_and_sentinels_are_no_more_than_lanes() -> None
     assert "--once" not in validator.command
 
 
+def test_a_standby_of_a_gate_differs_by_its_flag_alone() -> None:
+    workers = {w.name: w for w in crew(load_config(None), "net", 4, None, "h:1", standby=True)}
+    assert [name for name in workers if name.endswith("-standby")] == [f"gate-{i}-standby" for i in range(3)]
+    assert all(workers[f"gate-{i}-standby"].command == (*workers[f"gate-{i}"].command, "--standby") for i in range(3))
+
+
 def test_without_validation_lanes_nobody_validates() -> None:
     workers = crew(load_config(None, ["lanes.validate=0"]), "net", 4, None, "h:1")
     assert not [w for w in workers if w.role is Role.VALIDATE]

@@ -212,3 +212,26 @@ def test_a_death_in_words() -> None:
         "was killed by SIGTERM",
         "was killed by signal 250",
     ]
+
+
+def test_who_is_killed_from_outside_again_and_again_is_not_given_up_while_training_gets_on() -> None:
+    supervision = begun()
+    now = 1.0
+    for _ in range(20):
+        supervision.on(s.Progressed(), now)
+        told_now = told(supervision.on(s.Ended("gate-1", -9), now + 1.0))
+        assert "started again in 0.2 s" in told_now, "a clean record each time"
+        assert started(supervision.on(s.Ticked(), now + 2.0)) == ["gate-1"]
+        now += 3.0
+    assert supervision.culprit == ""
+
+
+@pytest.mark.parametrize("code", [-9, -11, 1], ids=["killed without progress", "crashed", "failed"])
+def test_who_brings_training_down_each_time_is_given_up(code: int) -> None:
+    supervision = begun()
+    for n in range(7):
+        if code != -9:
+            supervision.on(s.Progressed(), 8.0 * n + 1.0)
+        supervision.on(s.Ended("gate-1", code), 8.0 * n + 2.0)
+        supervision.on(s.Ticked(), 8.0 * n + 2.0 + s.BACK_OFF_S[-1])
+    assert supervision.culprit == "gate-1"

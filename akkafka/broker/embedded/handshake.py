@@ -20,6 +20,7 @@ from typing import Literal
 API_VERSIONS_KEY = 18
 CORRELATION_ID = 0x616B6B61  # "akka": an echo service or another protocol does not send this back by chance
 CLIENT_ID = b"akkafka-probe"
+_LENGTH_BYTES = 4
 MAX_ANSWER_BYTES = 64 * 1024  # a Kafka 4 answers with about 500 bytes; more than this is another protocol
 MAX_ERROR_CODE_UNSUPPORTED = 35  # UNSUPPORTED_VERSION: still a Kafka, and it says so
 
@@ -38,6 +39,10 @@ class ProbeResult:
     def is_kafka(self) -> bool:
         """True if a Kafka answered and takes requests."""
         return self.outcome == "kafka"
+
+
+class _HungUpError(Exception):
+    """The connection was closed before a single byte came."""
 
 
 class NotKafkaError(ValueError):
@@ -80,12 +85,14 @@ def probe(host: str, port: int, *, timeout_s: float = 2.0) -> ProbeResult:
 def _converse(link: socket.socket, deadline: float, where: str) -> ProbeResult:
     try:
         link.sendall(request_bytes())
-        (length,) = struct.unpack(">i", _read_exactly(link, 4, deadline))
+        (length,) = struct.unpack(">i", _read_exactly(link, _LENGTH_BYTES, deadline))
         if not 0 <= length <= MAX_ANSWER_BYTES:
             raise NotKafkaError(_guess(struct.pack(">i", length)))
         versions = parse_answer(_read_exactly(link, length, deadline))
     except NotKafkaError as error:
         return ProbeResult("not kafka", f"{where} is not a Kafka: {error}")
+    except (_HungUpError, ConnectionResetError):  # so does whatever stands before a broker that is away
+        return ProbeResult("silent", f"{where} takes connections but hangs up (a broker that is away, or not a Kafka)")
     except TimeoutError:
         return ProbeResult("silent", f"{where} takes connections but does not answer (still starting, or not a Kafka)")
     except OSError as error:
@@ -102,6 +109,8 @@ def _read_exactly(link: socket.socket, count: int, deadline: float) -> bytes:
             raise TimeoutError
         link.settimeout(left)
         piece = link.recv(count - len(received))
+        if not piece and not received and count == _LENGTH_BYTES:
+            raise _HungUpError
         if not piece:
             raise NotKafkaError(f"it hung up after {len(received)} of {count} bytes{_quoted(bytes(received))}")
         received += piece

@@ -40,11 +40,11 @@ def choose_ports(place: Place, asked: int | None, others: int, progress: Callabl
     elif isinstance(last, int) and last in RANGE and is_free(last):
         port = last
     else:
-        port = _free_port()
+        port = free_port()
         if isinstance(last, int):
             _moved(last, port, others, progress)
     if not (isinstance(controller, int) and controller in RANGE and controller != port and is_free(controller)):
-        controller = _free_port(other_than=port)
+        controller = free_port(other_than=port)
     write_json(place.ports, {"port": port, "controller_port": controller})
     return port, controller
 
@@ -81,7 +81,8 @@ def _owner(port: int) -> str:
     return ""
 
 
-def _free_port(other_than: int | None = None) -> int:
+def free_port(other_than: int | None = None) -> int:
+    """A port of `RANGE` that nobody listens at. Raises BrokerError if none is found."""
     for port in random.SystemRandom().sample(RANGE, 200):
         if port != other_than and is_free(port):
             return port

@@ -20,6 +20,7 @@ def server_properties(settings: BrokerSettings, port: int, controller_port: int)
         **_disk(),
         **_smallness(),
         **_groups(),
+        **_proxied(settings.proxied, port, controller_port),
     }
 
 
@@ -45,6 +46,18 @@ def _node(state_dir: Path, port: int, controller_port: int) -> dict[str, str]:
         "broker.heartbeat.interval.ms": "300",
         # A topic misspelt must be an error, and ours need their own settings: never made by asking for it.
         "auto.create.topics.enable": "false",
+    }
+
+
+def _proxied(proxied: tuple[int, int] | None, port: int, controller_port: int) -> dict[str, str]:
+    """A second listener for clients of a proxy (`akkafka chaos`); the first stays what it is."""
+    if proxied is None:
+        return {}
+    own, advertised = proxied
+    return {
+        "listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{own},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{advertised}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     }
 
 

@@ -22,6 +22,9 @@ class BrokerSettings:
     linger_s: float = 2.0  # how long the broker stays after the last lease has gone
     start_timeout_s: float = 90.0  # how long `acquire` waits for a broker that is starting
     stop_timeout_s: float = 20.0  # how long the JVM gets to end cleanly before it is killed
+    # (port of a second listener, port that it advertises): whoever comes through a proxy at the latter to the former
+    # stays with the proxy, as Kafka tells clients the address to come back to.
+    proxied: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check(self.port is None or 1024 <= self.port <= 65535, "port", self.port, "from 1024 to 65535")

@@ -45,3 +45,21 @@ def peers(
     work(
         Request(config or Path("mnist"), tuple(overrides or ()), seed, epochs, rounds, tuple(peer or ()), data_dir, out)
     )
+
+
+@app.command()
+def recovery(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
+    ] = None,
+    kills: Annotated[int, typer.Option(min=1, help="Of each kind: with restarts, with standbys.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of moments and gates.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")] = None,
+) -> None:
+    """Seconds from the SIGKILL of a working gate to its next applied update."""
+    from akkafka.cli.bench.recovery import Request
+    from akkafka.cli.bench.recovery import recovery as work
+
+    work(Request(config or Path("mnist"), tuple(overrides or ()), seed, kills, data_dir, out))

@@ -117,7 +117,7 @@ class Children:
     def _tied(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         if not self.by_kernel:
             return self._popen(["/bin/sh", "-c", WATCHDOG, "sh", *command], log, stdin=subprocess.PIPE)
-        return self._popen(command, log, stdin=subprocess.DEVNULL, tie=_tie())
+        return self._popen(command, log, stdin=subprocess.DEVNULL, tie=tie_to_us())
 
     def _popen(
         self, command: list[str], log: IO[bytes], *, stdin: int, tie: Callable[[], None] | None = None
@@ -133,8 +133,11 @@ class Children:
         )
 
 
-def _tie() -> Callable[[], None]:
-    """What a child does before it becomes the program: ask the kernel to be killed when we die."""
+def tie_to_us() -> Callable[[], None]:
+    """What a child does before it becomes the program: ask the kernel to be killed when we die. Linux only.
+
+    The kernel watches the thread that starts the child: let it be the main one.
+    """
     import ctypes
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be loaded after it

@@ -62,6 +62,7 @@ class Request:
     resume: bool
     where: Where
     keep_log: bool = False
+    standby: bool = False
 
 
 def train(request: Request) -> int:
@@ -173,7 +174,15 @@ class _Training:
     def _crew(self, connection: Connection) -> list[Worker]:
         where = self.request.where
         servers = connection.bootstrap_servers
-        return crew(self.config, self.name, self.epochs, self.request.data_dir, servers, where.allow)
+        return crew(
+            self.config,
+            self.name,
+            self.epochs,
+            self.request.data_dir,
+            servers,
+            where.allow,
+            standby=self.request.standby,
+        )
 
     @asynccontextmanager
     async def _network(self, connection: Connection) -> AsyncIterator[tuple[Broker, Network, Verdict]]:

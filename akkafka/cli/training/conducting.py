@@ -13,6 +13,7 @@ from akkafka.broker.network import Network
 from akkafka.cli.training import supervision as s
 from akkafka.cli.training.board import Board
 from akkafka.cli.training.children import Children
+from akkafka.cli.training.crew import STANDBY
 from akkafka.cli.training.show import Scene, Show
 from akkafka.cli.training.standing import read_lanes
 from akkafka.cli.training.tail import Tail
@@ -155,6 +156,8 @@ class Conducting:
         """After 5 s without a batch, name what is waited for; again every 5 s."""
         now = time.monotonic()
         if (len(self.board.batches), self.supervision.phase) != self._last_seen:
+            if len(self.board.batches) > self._last_seen[0]:
+                self._on(s.Progressed())
             self._last_seen, self._active = (len(self.board.batches), self.supervision.phase), now
         silent = now - max(self._active, self._told_at)
         if silent < WAIT_TOLD_S:
@@ -180,7 +183,7 @@ class Conducting:
         idle += [
             f"{name}: {self._last_line(name)}"
             for name in sorted(self.children.pids)
-            if name not in working and not name.startswith("sentinel-validate")
+            if name not in working and not name.startswith("sentinel-validate") and not name.endswith(STANDBY)
         ]
         return idle or ["batches to come home"]
 

@@ -57,10 +57,23 @@ class Home:
             return None
 
 
+STANDBY = "-standby"  # end of a standby's name
+
+
 def crew(
-    config: Config, network: str, epochs: int, data_dir: Path | None, servers: str, allow: tuple[str, ...] = ()
+    config: Config,
+    network: str,
+    epochs: int,
+    data_dir: Path | None,
+    servers: str,
+    allow: tuple[str, ...] = (),
+    *,
+    standby: bool = False,
 ) -> list[Worker]:
-    """A process for each gate, the training sentinels, and one for validation if there are lanes for it."""
+    """A process for each gate, the training sentinels, and one for validation if there are lanes for it.
+
+    With `standby` a second one for each gate, which takes over within a second or two should the first fall silent.
+    """
     allowed = tuple(word for package in allow for word in ("--allow", package))
     reach = ("--network", network, "--bootstrap-servers", servers, *allowed)
     data = () if data_dir is None else ("--data-dir", str(data_dir))
@@ -70,6 +83,7 @@ def crew(
         Worker(f"gate-{i}", Role.GATE, ("-m", "akkafka.gate", "--layer", str(i), *reach))
         for i in range(len(config.definition.gates))
     ]
+    standbys = [Worker(f"{gate.name}{STANDBY}", Role.GATE, (*gate.command, "--standby")) for gate in gates if standby]
     trainers = min(config.run.sentinels, len(plan.of(Mode.TRAIN)))
     training = [  # without --shard a sentinel can do every lane of the definition, and the group shares them out
         Worker(f"sentinel-train-{i}", Role.TRAIN, (*sentinel, "train", *reach, *data, "--epochs", str(epochs)))
@@ -78,7 +92,7 @@ def crew(
     once = (*sentinel, "validate", *reach, *data, "--once")
     every = (*sentinel, "validate", *reach, *data, "--every", f"{config.run.validate_every:g}")
     validating = [Worker("sentinel-validate", Role.VALIDATE, every, once)] if plan.of(Mode.VALIDATE) else []
-    return [*gates, *training, *validating]
+    return [*gates, *training, *validating, *standbys]
 
 
 def kafka_environment(connection: Connection) -> dict[str, str]:

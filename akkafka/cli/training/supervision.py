@@ -13,6 +13,8 @@ HEALTHY_S = 20.0  # who has worked for so long starts with a clean record
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 4.0, 5.0)
 MAX_FAILURES = 6  # quick ones in a row
 MAX_FAILURES_AWAY = 20  # of a process that cannot reach the broker: a restart of Kafka may take a minute
+# Killed from outside, not by a fault of its own: no reason to give up while training gets on in between.
+FROM_OUTSIDE = frozenset((0, -1, -2, -9, -15))  # asked to leave; SIGHUP, SIGINT, SIGKILL, SIGTERM
 BROKER_AWAY = 4  # exit code of errors.BrokerError
 HOPELESS = frozenset((2, 3, 5, 6, 7))  # exit codes of errors that the next start would only repeat
 
@@ -89,11 +91,16 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Progressed:
+    """Batches have come home."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
 
 
-Event = Begun | Ended | LanesRead | JournalsFull | StopAsked | Ticked
+Event = Begun | Ended | LanesRead | JournalsFull | StopAsked | Progressed | Ticked
 
 # --- instructions ---------------------------------------------------------------------------------
 
@@ -161,6 +168,7 @@ class Supervision:
     _processes: dict[str, _Process] = field(init=False)
     _deadline: float | None = None
     _now: float = 0.0
+    _progressed_at: float = float("-inf")
     _out: list[Instruction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -180,6 +188,8 @@ class Supervision:
                 self._journals_full()
             case StopAsked():
                 self._stop()
+            case Progressed():
+                self._progressed_at = now
             case Ticked():
                 self._tick()
         out, self._out = self._out, []
@@ -311,7 +321,7 @@ class Supervision:
     # --- what follows -----------------------------------------------------------------------------
 
     def _restart_or_give_up(self, process: _Process, code: int) -> None:
-        if self._now - process.started_at >= HEALTHY_S:
+        if self._now - process.started_at >= HEALTHY_S or self._blameless(process, code):
             process.failures = 0
         process.failures += 1
         name = process.worker.name
@@ -321,6 +331,9 @@ class Supervision:
         wait = BACK_OFF_S[min(process.failures, len(BACK_OFF_S)) - 1]
         process.due_at = self._now + wait
         self._out.append(Tell(f"{name} {how(code)}; it is started again in {wait:g} s", name if code else ""))
+
+    def _blameless(self, process: _Process, code: int) -> bool:
+        return code in FROM_OUTSIDE and self._progressed_at > process.started_at
 
     def _give_up(self, process: _Process, code: int) -> None:
         self.culprit, self.culprit_code = process.worker.name, code

@@ -98,7 +98,7 @@ def test_a_web_server_is_called_a_web_server() -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks SSH"),
         (struct.pack(">i", -1), "-1 bytes long"),
         (b"\x7f\xff\xff\xff", "2147483647 bytes long"),
-        (b"", "hung up after 0 of 4 bytes"),
+        (b"\0", "hung up after 1 of 4 bytes"),
         (b"\0\0\0\x40abc", "hung up after 3 of 64 bytes"),
         (framed(b""), "an answer of 0 bytes"),
         (framed(answer([(18, 0, 4)], correlation_id=1)), "another question"),
@@ -112,6 +112,13 @@ def test_what_is_not_kafka_is_called_by_name(said: bytes, clue: str) -> None:
     assert result.outcome == "not kafka"
     assert clue in result.detail
     assert f"{HOST}:{port}" in result.detail
+
+
+def test_who_hangs_up_without_a_word_may_stand_before_a_broker_that_is_away() -> None:
+    with server(saying(b"")) as port:
+        result = probe(HOST, port)
+    assert result.outcome == "silent"
+    assert "hangs up" in result.detail
 
 
 def test_an_echo_server_is_not_kafka() -> None:

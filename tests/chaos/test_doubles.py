@@ -1,0 +1,99 @@
+"""Ownership is a matter of efficiency: two processes at one gate for a whole run, or one that wakes up late."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from akkafka.broker.base import Broker
+from akkafka.broker.network import Network, define
+from akkafka.cli.chaos.checks import check_log
+
+from ..conftest import Run
+from ..pipeline.fleet import small_definition
+from ..processes.fleet import Process, Processes, Watch, connected
+
+pytestmark = pytest.mark.kafka
+
+BATCHES = 6  # of the small network, in an epoch
+EPOCHS = 20
+
+
+async def all_holds(broker: Broker, network: Network) -> str:
+    """Assert every check of the log; what they told."""
+    checks = await check_log(broker, network)
+    assert all(check.holds for check in checks), "\n".join(f"{c.name}: {c.detail}" for c in checks if not c.holds)
+    return "\n".join(f"{check.name}: {check.detail}" for check in checks)
+
+
+@pytest.mark.parametrize("kind", ["arrival", "fixed"])
+def test_two_active_processes_at_every_gate_for_a_whole_run_do_no_harm(
+    processes: Processes, run: Run, unique: Callable[[], str], kind: str
+) -> None:
+    async def scene() -> None:
+        name = unique()
+        async with connected(processes.bootstrap) as broker:
+            definition = small_definition("lanes.train=2", "schedule.window=3", f"schedule.kind={kind}")
+            network = await define(broker, definition, name)
+            layers = [word for gate in range(3) for word in ("--layer", str(gate))]
+            both = [processes.start("gate", *layers, "--network", name, "--no-standby") for _ in range(2)]
+            trainer = processes.start("sentinel", "train", "--network", name, "--epochs", str(EPOCHS))
+            assert await trainer.exit_code() == 0
+            watch = Watch(broker, network)
+            await watch.until_version(EPOCHS * BATCHES)
+            for process in both:
+                process.kill(signal.SIGTERM)
+            assert [await process.exit_code() for process in both] == [0, 0]
+            told = await all_holds(broker, network)
+            assert all(process.printed.count("working from version") == 3 for process in both), "nobody stood by"
+            assert ", 0 copies passed over" not in told.splitlines()[2], (
+                "both wrote to the journal: else nothing is shown"
+            )
+
+    run(scene())
+
+
+def test_a_gate_that_slept_while_another_took_over_wakes_up_and_harms_nothing(
+    processes: Processes, run: Run, unique: Callable[[], str]
+) -> None:
+    async def scene() -> None:
+        name = unique()
+        async with connected(processes.bootstrap) as broker:
+            network = await define(broker, small_definition("lanes.train=2", "schedule.window=3"), name)
+            watch = Watch(broker, network)
+            gates = [processes.gate(name, gate) for gate in range(3)]
+            await asyncio.gather(*(gate.prints("working from version 0") for gate in gates))
+            standby = processes.start("gate", "--layer", "1", "--network", name, "--standby")
+            await standby.prints("standing by")
+            trainer = processes.start("sentinel", "train", "--network", name, "--epochs", "160")
+            await watch.until_version(30)
+            await _sleeps_while(gates[1], standby, watch)
+            await _sleeps_while(gates[1], standby, watch)  # the older one works again
+            assert await trainer.exit_code() == 0
+            await watch.until_version(160 * BATCHES)
+            await all_holds(broker, network)
+
+    run(scene())
+
+
+async def _sleeps_while(sleeper: Process, other: Process, watch: Watch) -> None:
+    """Stopped as it works; woken after the other has gone on for a while; then one of them stands by again."""
+    working, waiting = "working from version", "standing by"
+    taken = other.printed.count(working)
+    sleeper.kill(signal.SIGSTOP)
+    await _until(lambda: other.printed.count(working) > taken)
+    await watch.until(lambda: watch.versions.get(1, 0) > 0)
+    await watch.until_version(watch.versions[1] + 30)
+    stood_by = sleeper.printed.count(waiting) + other.printed.count(waiting)
+    sleeper.kill(signal.SIGCONT)
+    await _until(lambda: sleeper.printed.count(waiting) + other.printed.count(waiting) > stood_by)
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    """Files tell nobody that they have grown: look again and again."""
+    async with asyncio.timeout(60.0):
+        while not done():  # noqa: ASYNC110 (see above)
+            await asyncio.sleep(0.05)

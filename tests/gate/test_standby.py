@@ -1,0 +1,108 @@
+"""Who is believed to work on a gate: by beats, by their age, and by what this machine can see."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from akkafka.broker.base import TopicPartition
+from akkafka.broker.memory import MemoryBroker
+from akkafka.broker.network import Network, define
+from akkafka.gate.standby import Watch
+from akkafka.protocol import wire
+from akkafka.protocol.figures import GateFigures, to_message
+
+from ..conftest import Run
+from ..pipeline.fleet import small_definition
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this machine that lives until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+async def beat(broker: MemoryBroker, network: Network, pid: int, **facts: Any) -> None:
+    given: dict[str, Any] = {"gate": 0, "name": "fc1", "state": "working", "host": socket.gethostname()} | facts
+    producer = await broker.producer("beat")
+    message = to_message(network.run, "gate-0-older", 0, GateFigures(pid=pid, **given))
+    await producer.send(TopicPartition(network.topics.metrics, 0), wire.encode(message))
+    await producer.close()
+
+
+async def watching(broker: MemoryBroker, network: Network) -> Watch:
+    watch = Watch(broker, network, 0, "gate-0-younger")
+    await watch.open()
+    return watch
+
+
+def silent(watch: Watch) -> bool:
+    """Asked anew each time, also in the eyes of a type checker."""
+    return watch.silent
+
+
+def test_a_worker_is_heard_and_its_death_on_this_machine_seen_at_once(
+    run: Run, worker: subprocess.Popen[bytes]
+) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = await watching(broker, network)
+        assert silent(watch), "nobody was ever heard"
+        await beat(broker, network, worker.pid)
+        await watch.follow(1.0)
+        assert not silent(watch)
+        assert watch.worker == "gate-0-older"
+        worker.kill()
+        worker.wait()
+        assert silent(watch), "no need to wait for three beats"
+        await watch.close()
+
+    run(scene())
+
+
+def test_of_a_worker_on_another_machine_only_silence_tells(run: Run, worker: subprocess.Popen[bytes]) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = await watching(broker, network)
+        await beat(broker, network, worker.pid, host="elsewhere")
+        await watch.follow(1.0)
+        worker.kill()
+        worker.wait()
+        assert not silent(watch), "a pid of another machine says nothing"
+        await beat(broker, network, worker.pid, host="elsewhere", state="leaving")
+        await watch.follow(1.0)
+        assert silent(watch)
+        await watch.close()
+
+    run(scene())
+
+
+def test_who_is_started_again_does_not_wait_for_the_beats_of_the_one_that_died(
+    run: Run, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        await beat(broker, network, worker.pid, host="elsewhere")
+        fresh = await watching(broker, network)
+        assert not silent(fresh), "a beat of this moment"
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 1.5)
+        late = await watching(broker, network)
+        assert late.worker == "gate-0-older"
+        assert silent(late), "its last beat is older than a late one could be"
+        await fresh.close()
+        await late.close()
+
+    run(scene())

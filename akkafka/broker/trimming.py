@@ -70,12 +70,17 @@ class Overtaken:
         )
 
 
-async def keep_trimming(broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str) -> None:
-    """Every few seconds trim before the offsets that `needless` gives; for ever."""
+async def keep_trimming(
+    broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str, *, keep_log: bool = False
+) -> None:
+    """Every few seconds trim before the offsets that `needless` gives; for ever. With `keep_log` they are only asked
+    for, so that nobody remembers them."""
     due: dict[TopicPartition, int] = {}
     while True:
         await asyncio.sleep(EVERY_S)
         due.update(needless())
+        if keep_log:
+            due.clear()
         if not due:
             continue
         with suppress(BrokerUnavailableError):  # then with the next ones

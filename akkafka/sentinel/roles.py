@@ -109,8 +109,8 @@ class Rim:
 
     def trim(self, needless: Callable[[], Mapping[TopicPartition, int]]) -> None:
         """From now on trim before the offsets that `needless` gives, unless the network's log is to be kept."""
-        if not self.network.keep_log:
-            self.spawn(keep_trimming(self.broker, needless, f"{self.mode} sentinel"))
+        kept = self.network.keep_log
+        self.spawn(keep_trimming(self.broker, needless, f"{self.mode} sentinel", keep_log=kept))
 
     # --- reading ----------------------------------------------------------------------------------
 

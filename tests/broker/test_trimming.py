@@ -25,14 +25,17 @@ def copies(*taken: tuple[int, int]) -> FirstCopies:
 
 def test_all_before_the_first_copy_of_what_is_needed_may_go() -> None:
     lane = copies((4, 10), (5, 12), (6, 15))
-    assert lane.needless(4) is None
+    assert lane.needless(3) is None
+    assert lane.needless(4) == 10, "what lies before the first that was taken is older"
+    assert lane.needless(4) is None, "told once"
     assert lane.needless(6) == 15
     assert lane.needless(6) is None, "told once"
 
 
 def test_the_newest_stays_whatever_is_needed() -> None:
     assert copies((4, 10), (5, 12)).needless(100) == 12
-    assert copies((4, 10)).needless(100) is None
+    assert copies((4, 10)).needless(100) == 10
+    assert copies((0, 0)).needless(100) is None, "nothing lies before"
     assert FirstCopies().needless(100) is None
 
 

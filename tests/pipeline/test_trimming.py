@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from akkafka.audit.examine import examine
@@ -17,6 +18,8 @@ from akkafka.broker.network import Network, define, load
 from akkafka.errors import NetworkError
 from akkafka.gate.fingerprint import fingerprint
 from akkafka.gate.restore import restore
+from akkafka.protocol.messages import Mode
+from akkafka.sentinel.predict import predict
 
 from ..conftest import Run
 from .fleet import Fleet, small_definition
@@ -102,3 +105,30 @@ def test_a_log_that_was_trimmed_is_not_promised_whole_afterwards(
     assert found is not None and found.keep_log
     assert run(define(broker, definition, kept)).keep_log, "who does not ask takes it as it is"
     assert found.run.definition == run(define(broker, definition, name)).run.definition, "masks and seeds are the same"
+
+
+def test_what_short_passes_leave_behind_is_trimmed_too(
+    broker: Broker, run: Run, unique: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> list[tuple[int, int]]:
+        network = await define(broker, small_definition(), unique())
+        running = Fleet(broker, network)
+        (lane,) = network.definition.plan.of(Mode.PREDICT)
+        where = TopicPartition(network.topics.forward(network.gate_count), lane)
+        first = network.definition.layers[0]
+        x = np.zeros((20, *first.in_shape), first.in_dtype)
+        monkeypatch.setattr(trimming, "EVERY_S", 3600.0)  # they are over before
+        found = []
+        try:
+            for gate in range(network.gate_count):
+                running.start_gate(gate)
+            for _ in range(3):
+                await predict(broker, network, x)
+                found.append((await broker.bounds([where]))[where])
+        finally:
+            await running.close()
+        return found
+
+    found = run(work())
+    assert all(high - low == 1 for low, high in found), found
+    assert [high for _, high in found] == [1, 2, 3]

@@ -84,12 +84,17 @@ async def trim_once(broker: Broker, before: Mapping[TopicPartition, int]) -> Non
 async def keep_trimming(
     broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str, *, keep_log: bool = False
 ) -> None:
-    """Every few seconds trim before the offsets that `needless` gives; for ever. With `keep_log` they are only asked
-    for, so that nobody remembers them."""
+    """Every few seconds trim before the offsets that `needless` gave the time before; for ever.
+
+    Not at once: a second process at the same lanes may be a little slower, and would have to begin anew. `keep_log`:
+    they are only asked for, so that nobody remembers them.
+    """
     due: dict[TopicPartition, int] = {}
+    upcoming: Mapping[TopicPartition, int] = {}
     while True:
         await asyncio.sleep(EVERY_S)
-        due.update(needless())
+        due.update(upcoming)
+        upcoming = needless()
         if keep_log:
             due.clear()
         if not due:

@@ -61,9 +61,14 @@ class LaneAudit:
         return self.offsets[seq - self.base] if self.base <= seq < self.next_seq else None
 
     def open(self, low: int, high: int) -> None:
-        """The lane holds these offsets."""
+        """The lane holds these offsets; once more if it was trimmed while it was read."""
         self.low, self.high, self._expected = low, high, low
         self._begun = low == 0  # else the first message is a first copy: trimming always cuts before one
+        for numbers in (self.offsets, self.sources, self.hop_offsets, self.hop_versions):
+            del numbers[:]
+        self.void.clear()
+        self.refused.clear()
+        self.base = self.duplicates = self.foreign = 0
 
     def take(self, offset: int, value: bytes | None) -> None:
         """A record, in order."""
@@ -90,7 +95,7 @@ class LaneAudit:
         """Read to the end; `letters`: (topic, lane, offset) of what receivers refused."""
         if self._expected < self.high:
             self._tell_gap(self.high)
-        for offset, seq in self.refused:
+        for offset, seq in self.refused if self._begun else ():
             if seq >= self.next_seq and (topic, self.lane, offset) not in letters:
                 self.findings.add(
                     "missing",

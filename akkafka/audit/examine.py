@@ -10,7 +10,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.reading import read_range, reading
 from akkafka.errors import LogLostError
 
-TRIES = 3  # what is trimmed or compacted while it is read looks like a fault for a moment
+TRIES = 5  # what is trimmed or compacted while it is read looks like a fault for a moment
 
 
 async def examine(broker: Broker, network: Network) -> Judge:
@@ -39,13 +39,18 @@ async def _once(broker: Broker, reader: Reader, network: Network) -> tuple[Judge
 
 
 async def _feed(reader: Reader, judge: Judge, where: TopicPartition, stretch: Stretch) -> None:
-    try:
-        async for record in read_range(reader, where, stretch.low, stretch.high):
-            judge.take(record)
-    except OffsetGoneError as error:
-        if error.low <= stretch.low:  # not trimmed meanwhile: its end is gone
-            raise LogLostError(str(error), hint=error.hint) from error
-        raise
+    low = stretch.low
+    while True:
+        try:
+            async for record in read_range(reader, where, low, stretch.high):
+                judge.take(record)
+            return
+        except OffsetGoneError as error:
+            if error.low <= low:  # not trimmed meanwhile: its end is gone
+                raise LogLostError(str(error), hint=error.hint) from error
+            low = error.low
+            if not judge.reopen(where, low):
+                raise
 
 
 async def _cut(broker: Broker, network: Network) -> Cut:

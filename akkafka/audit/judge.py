@@ -114,6 +114,14 @@ class Judge:
             if where.topic == self._topics.journal(gate.gate):
                 gate.open(self.cut[where].low, self.cut[where].high)
 
+    def reopen(self, where: TopicPartition, low: int) -> bool:
+        """The open partition was trimmed up to `low` while it was read; True if it can be fed from there on."""
+        if where not in self.lanes:
+            return False
+        stretch = self.cut[where]
+        self.lanes[where].open(min(low, stretch.high), stretch.high)
+        return True
+
     def take(self, record: Record) -> None:
         """A record of the open partition, in order."""
         where = record.where

@@ -19,6 +19,7 @@ from akkafka.errors import BrokerError
 
 log = logging.getLogger("akkafka.trimming")
 EVERY_S = 2.0
+ONCE_S = 1.0
 TRIES = 3
 IN_A_ROW_S = 30.0
 
@@ -28,6 +29,7 @@ class FirstCopies:
     """Where a lane's newest first copies lie, as far as they were read by this process."""
 
     _taken: deque[tuple[int, int]] = field(default_factory=deque)  # (seq, offset), both rising
+    _told: int = 0  # nothing lies before the first offset
 
     def take(self, seq: int, offset: int) -> None:
         """The first copy of the lane's next batch lies there."""
@@ -39,11 +41,12 @@ class FirstCopies:
 
         Never beyond the newest that was taken: it stays, whatever is needed.
         """
-        last = None
         while len(self._taken) > 1 and self._taken[1][0] <= needed:
             self._taken.popleft()
-            last = self._taken[0][1]
-        return last
+        if not self._taken or self._taken[0][0] > needed or self._taken[0][1] == self._told:
+            return None
+        self._told = self._taken[0][1]
+        return self._told
 
 
 @dataclass(slots=True)
@@ -70,12 +73,30 @@ class Overtaken:
         )
 
 
-async def keep_trimming(broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str) -> None:
-    """Every few seconds trim before the offsets that `needless` gives; for ever."""
+async def trim_once(broker: Broker, before: Mapping[TopicPartition, int]) -> None:
+    """Trim, if that is possible at once; else somebody else will."""
+    if before:
+        with suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(ONCE_S):
+                await broker.trim(before)
+
+
+async def keep_trimming(
+    broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str, *, keep_log: bool = False
+) -> None:
+    """Every few seconds trim before the offsets that `needless` gave the time before; for ever.
+
+    Not at once: a second process at the same lanes may be a little slower, and would have to begin anew. `keep_log`:
+    they are only asked for, so that nobody remembers them.
+    """
     due: dict[TopicPartition, int] = {}
+    upcoming: Mapping[TopicPartition, int] = {}
     while True:
         await asyncio.sleep(EVERY_S)
-        due.update(needless())
+        due.update(upcoming)
+        upcoming = needless()
+        if keep_log:
+            due.clear()
         if not due:
             continue
         with suppress(BrokerUnavailableError):  # then with the next ones

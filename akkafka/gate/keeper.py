@@ -72,10 +72,12 @@ class SnapshotKeeper:
         async with reading(self._broker, f"{self._writer}-verify") as reader:
             async for record in read_range(reader, self._where, start, end):
                 shelf.put(record.key, record.value)
-        found = await asyncio.to_thread(shelf.newest)
-        if found is None or found.state.version != state.version or found.manifest.writer != self._writer:
-            return None
-        return found.manifest
+        return await asyncio.to_thread(self._own, shelf, state.version)
+
+    def _own(self, shelf: Shelf, version: int) -> SnapshotManifest | None:
+        """Ours, if it is whole: another process may have put one of the same version between our records."""
+        manifests = (snapshot.manifest for snapshot in shelf.snapshots())
+        return next((m for m in manifests if (m.version, m.writer) == (version, self._writer)), None)
 
     async def _let_go(self, producer: Producer, version: int, named: deque[Named]) -> None:
         """Old snapshots first, the journal behind them last: a snapshot that is there can always be folded on."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Reader, Record, TopicPartition
 from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
@@ -126,8 +126,7 @@ class Gate:
         self._do(e.Ticked(time.monotonic()))
         for work in (self._pump("forward"), self._pump("backward"), self._beat(), self._tick()):
             self._spawn(work)
-        if not self._network.keep_log:
-            self._spawn(keep_trimming(self._broker, self._needless, self.title))
+        self._spawn(keep_trimming(self._broker, self._needless, self.title, keep_log=self._network.keep_log))
         leaving = asyncio.create_task(leave.wait())
         ended = asyncio.create_task(self._ended.wait())
         try:
@@ -289,10 +288,22 @@ class Gate:
         async def work() -> None:
             version = instruction.version
             again = partial(restore, model=self._model, keep={version}, until=version)
-            restored = await patiently(lambda: again(self._broker, self._network, self.gate))
+            try:
+                restored = await patiently(lambda: again(self._broker, self._network, self.gate))
+            except LogLostError:
+                await self._check_overtaken()
+                raise
             self._do(e.StateRebuilt(restored.states[version]))
 
         self._spawn(work())
+
+    async def _check_overtaken(self) -> None:
+        """Raise OffsetGoneError if others have trimmed the journal beyond what we know of it: we slept meanwhile."""
+        where = TopicPartition(self._topics.journal(self.gate), 0)
+        low, high = (await self._broker.bounds([where]))[where]
+        known = self._core.certain.next_offset
+        if low > known:
+            raise OffsetGoneError(where, known, low, high)
 
     def _snapshot(self, instruction: e.TakeSnapshot) -> None:
         async def work() -> None:

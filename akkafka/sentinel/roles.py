@@ -17,7 +17,7 @@ from akkafka.broker.outlet import Outlet
 from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
-from akkafka.broker.trimming import keep_trimming
+from akkafka.broker.trimming import keep_trimming, trim_once
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import LaneFigures, SentinelFigures
@@ -47,6 +47,7 @@ class Rim:
         self.record: Record | None = None  # the one being handled, for dead letters
         self.heard_at = time.monotonic()
         self._told = False
+        self._needless: Callable[[], Mapping[TopicPartition, int]] = dict
         self._tasks: set[asyncio.Task[None]] = set()
         self._self = psutil.Process()
 
@@ -62,6 +63,8 @@ class Rim:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.error is None and not self.network.keep_log:
+            await trim_once(self.broker, self._needless())  # a pass may be over before its first turn comes
         await asyncio.gather(self.outlet.close(timeout=2.0), self.side.close(), self.outputs.close())
 
     def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
@@ -108,9 +111,9 @@ class Rim:
         self.outputs.assign(positions)
 
     def trim(self, needless: Callable[[], Mapping[TopicPartition, int]]) -> None:
-        """From now on trim before the offsets that `needless` gives, unless the network's log is to be kept."""
-        if not self.network.keep_log:
-            self.spawn(keep_trimming(self.broker, needless, f"{self.mode} sentinel"))
+        """From now on and at the end trim before the offsets that `needless` gives, unless the log is to be kept."""
+        kept, self._needless = self.network.keep_log, needless
+        self.spawn(keep_trimming(self.broker, needless, f"{self.mode} sentinel", keep_log=kept))
 
     # --- reading ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import pytest
 
 from akkafka.audit.examine import examine
 from akkafka.audit.report import facts_of
+from akkafka.broker import trimming
 from akkafka.broker.base import Broker, TopicPartition
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
@@ -35,8 +36,12 @@ def broker(request: pytest.FixtureRequest, run: Run) -> Iterator[Broker]:
     run(kafka.close())
 
 
-def test_an_audit_holds_while_training_runs_and_afterwards(broker: Broker, run: Run, unique: Callable[[], str]) -> None:
-    async def work() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def test_an_audit_holds_while_training_runs_and_afterwards(
+    broker: Broker, run: Run, unique: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "EVERY_S", 0.01)  # while it is read, too
+
+    async def work() -> tuple[list[dict[str, Any]], dict[str, Any], int]:
         async with fleet(broker, small_definition(*STALE), unique()) as running:
             network = running.network
             gates = [running.start_gate(gate) for gate in range(network.gate_count)]
@@ -47,9 +52,12 @@ def test_an_audit_holds_while_training_runs_and_afterwards(broker: Broker, run: 
                 await asyncio.sleep(0)
             await running.ended(trainer)
             await running.stop(*gates)
-            return during, facts_of(await examine(broker, network))
+            where = TopicPartition(network.topics.backward(1), 0)
+            low, _ = (await broker.bounds([where]))[where]
+            return during, facts_of(await examine(broker, network)), low
 
-    during, after = run(work())
+    during, after, trimmed = run(work())
+    assert trimmed > 0, "nothing was trimmed"
     assert all(facts["holds"] for facts in [*during, after]), [facts["faults"] for facts in during]
     assert any(lane["open"] for facts in during for lane in facts["lanes"]), "nothing was open: looked too late"
     assert [(lane["issued"], lane["open"], lane["epochs_whole"]) for lane in after["lanes"]] == [(36, 0, 12)] * 2

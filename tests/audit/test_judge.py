@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from akkafka.audit.judge import Judge, Stretch, subject_of
 from akkafka.audit.report import facts_of, lines_of
 from akkafka.broker.base import Record, TopicPartition
 from akkafka.broker.memory import MemoryBroker
@@ -89,6 +90,26 @@ def test_open_batches_are_no_fault(single: Log) -> None:
     assert facts["holds"], facts["faults"]
     (lane,) = facts["lanes"]
     assert (lane["issued"], lane["counted"], lane["open"], lane["home"], lane["epochs_whole"]) == (6, 5, 1, 5, 0)
+
+
+def test_a_lane_that_is_trimmed_while_it_is_read_is_read_on(log: Log) -> None:
+    where = TopicPartition(log.network.topics.forward(1), 0)
+    judge = Judge(subject_of(log.network), {w: Stretch(h.low, h.high, h.high) for w, h in log.held.items()})
+    for each in judge.order():
+        judge.open(each)
+        records = log.held[each].records
+        if each == where:
+            for record in records[:4]:
+                judge.take(record)
+            assert judge.reopen(where, 7)
+            records = records[7:]
+        for record in records:
+            judge.take(record)
+        judge.close(each)
+    judge.conclude({w: h.high for w, h in log.held.items()})
+    assert not judge.findings.told
+    assert judge.lanes[where].base == 7
+    assert not judge.reopen(TopicPartition(log.network.topics.journal(0), 0), 7)
 
 
 # --- journals -------------------------------------------------------------------------------------

@@ -25,14 +25,17 @@ def copies(*taken: tuple[int, int]) -> FirstCopies:
 
 def test_all_before_the_first_copy_of_what_is_needed_may_go() -> None:
     lane = copies((4, 10), (5, 12), (6, 15))
-    assert lane.needless(4) is None
+    assert lane.needless(3) is None
+    assert lane.needless(4) == 10, "what lies before the first that was taken is older"
+    assert lane.needless(4) is None, "told once"
     assert lane.needless(6) == 15
     assert lane.needless(6) is None, "told once"
 
 
 def test_the_newest_stays_whatever_is_needed() -> None:
     assert copies((4, 10), (5, 12)).needless(100) == 12
-    assert copies((4, 10)).needless(100) is None
+    assert copies((4, 10)).needless(100) == 10
+    assert copies((0, 0)).needless(100) is None, "nothing lies before"
     assert FirstCopies().needless(100) is None
 
 
@@ -75,14 +78,14 @@ def test_trimming_goes_on_through_absences_and_refusals(run: Run, monkeypatch: p
     broker.log.create(TopicSpec("lane", 1))
     for _ in range(6):
         broker.log.append(LANE, b"x")
-    answers = iter([{LANE: 2}, {}, {LANE: 99}, {LANE: 4}])
+    answers = iter([{LANE: 2}, {}, {LANE: 99}, {LANE: 4}])  # each is acted upon when the next one is asked for
     lows: list[int] = []
     enough = asyncio.Event()
 
     def needless() -> dict[TopicPartition, int]:
         lows.append(broker.log.bounds(LANE)[0])
-        broker.faults.away = len(lows) == 1
-        if len(lows) == 6:
+        broker.faults.away = len(lows) == 2
+        if len(lows) == 7:
             enough.set()
         return next(answers, {})
 
@@ -93,4 +96,4 @@ def test_trimming_goes_on_through_absences_and_refusals(run: Run, monkeypatch: p
         await asyncio.gather(task, return_exceptions=True)
 
     run(work())
-    assert lows == [0, 0, 2, 2, 4, 4], "what could not be trimmed is trimmed later; what is refused is let be"
+    assert lows == [0, 0, 0, 2, 2, 4, 4], "what could not be trimmed is trimmed later; what is refused is let be"

@@ -20,7 +20,15 @@ def needs(count: int, mode: Mode = Mode.TRAIN) -> Needs:
 
 def test_a_training_input_is_needed_until_its_gradient_is_in_the_journal() -> None:
     assert needs(6).forward(0, applied=3) == 13
-    assert needs(6).forward(0, applied=0) is None
+    assert needs(6).forward(0, applied=0) == 10, "all before is older"
+
+
+def test_of_inputs_that_were_read_before_this_process_began_none_goes_until_they_are_applied() -> None:
+    found = Needs(1, WINDOW)
+    for seq in range(5, 9):
+        found.accepted(forward(seq), 10 + seq)
+    assert found.forward(0, applied=4) is None
+    assert found.forward(0, applied=5) == 15
 
 
 def test_the_gate_before_finds_what_may_be_open_there() -> None:
@@ -29,7 +37,7 @@ def test_the_gate_before_finds_what_may_be_open_there() -> None:
 
 def test_an_input_that_nothing_comes_back_for_is_needed_until_its_output_is_in_the_log() -> None:
     found = needs(6, Mode.VALIDATE)
-    assert found.forward(0, applied=0) is None
+    assert found.forward(0, applied=0) == 10
     found.delivered(0, 2)
     assert found.forward(0, applied=0) == 13
     found.delivered(0, 1)

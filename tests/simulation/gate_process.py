@@ -251,9 +251,16 @@ class GateProcess:
                 return e.InputFetched(question.lane, question.seq, question.offset, message)
             case e.RebuildState():
                 state = rebuilt(self.world, self.gate, question.version)
+                if state is None and self._overtaken():
+                    return None
                 if state is None:
                     raise MissingWeightsError(f"gate {self.gate}: version {question.version} cannot be rebuilt")
                 return e.StateRebuilt(state)
+
+    def _overtaken(self) -> bool:
+        """Others have trimmed the journal beyond what this process knows of it."""
+        assert self.core is not None
+        return self.world.log.bounds(self.world.journal(self.gate))[0] > self.core.certain.next_offset
 
     # --- computing ----------------------------------------------------------------------------------
 

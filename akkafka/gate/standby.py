@@ -12,7 +12,7 @@ import psutil
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
 from akkafka.broker.network import Network
-from akkafka.broker.reading import last_records, reading
+from akkafka.broker.reading import follow, last_records, reading
 from akkafka.broker.side import SideChannel
 from akkafka.errors import ProtocolError
 from akkafka.protocol import wire
@@ -74,7 +74,7 @@ class Watch:
         """Take in what comes within `timeout` seconds."""
         assert self._reader is not None, "open() comes first"
         with suppress(BrokerUnavailableError):
-            for record in await self._reader.poll(timeout=timeout):
+            for record in await follow(self._reader, timeout):
                 self._hear(record.value)
 
     def _hear(self, value: bytes | None, age_s: float = 0.0) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from akkafka.broker.base import Broker
+from akkafka.broker.base import Broker, TopicPartition
 from akkafka.broker.network import Network, define
 from akkafka.cli.chaos.checks import check_log
+from akkafka.gate.restore import restore
 
 from ..conftest import Run
 from ..pipeline.fleet import small_definition
@@ -77,6 +78,59 @@ def test_a_gate_that_slept_while_another_took_over_wakes_up_and_harms_nothing(
             await all_holds(broker, network)
 
     run(scene())
+
+
+def test_who_slept_while_the_log_was_trimmed_begins_anew_and_training_goes_on(
+    processes: Processes, run: Run, unique: Callable[[], str]
+) -> None:
+    """Its readers stand before what is held now, of edges and metrics. That was exit code 6, for which `train` gives
+    a process up, and with it the training."""
+
+    async def scene() -> None:
+        name = unique()
+        async with connected(processes.bootstrap) as broker:
+            network = await define(broker, small_definition("lanes.train=2", "schedule.window=3"), name)
+            watch = Watch(broker, network)
+            others = processes.gate(name, 0, 2)
+            sleeper = processes.gate(name, 1)
+            await sleeper.prints("working from version 0")
+            standby = processes.start("gate", "--layer", "1", "--network", name, "--standby")
+            await standby.prints("standing by")
+            words = ("train", "--network", name, "--epochs")
+            trainers = [processes.start("sentinel", *words, str(EPOCHS)) for _ in range(2)]
+            await trainers[0].prints("training on lanes")
+            await trainers[1].prints("training on lanes")
+            await watch.until_version(12)
+            for process in (sleeper, trainers[0]):
+                process.kill(signal.SIGSTOP)
+            assert await trainers[1].exit_code(150.0) == 0
+            await watch.until_version(EPOCHS * BATCHES)
+            await all_holds(broker, network)
+            await _trim(broker, network)
+            for process in (sleeper, trainers[0]):
+                process.kill(signal.SIGCONT)
+            assert await trainers[0].exit_code(150.0) == 0
+            await sleeper.prints("beginning anew from the log")
+            more = processes.start("sentinel", *words, str(EPOCHS + 5))
+            assert await more.exit_code(150.0) == 0
+            for process in (sleeper, standby, others):
+                process.kill(signal.SIGTERM)
+                assert await process.exit_code() == 0
+            states = [(await restore(broker, network, gate)).state for gate in range(3)]
+            assert [state.version for state in states] == [(EPOCHS + 5) * BATCHES] * 3
+
+    run(scene())
+
+
+async def _trim(broker: Broker, network: Network) -> None:
+    """All but the last record of each lane, as those do who read them; all of the metrics, as time does."""
+    topics, gates = network.topics, network.gate_count
+    edges = [name for gate in range(gates + 1) for name in (topics.forward(gate), topics.backward(gate))]
+    lanes = [TopicPartition(name, lane) for name in edges for lane in range(network.lane_count)]
+    bounds = await broker.bounds(lanes)
+    await broker.trim({where: high - 1 for where, (_, high) in bounds.items() if high})
+    metrics = TopicPartition(topics.metrics, 0)
+    await broker.trim({metrics: (await broker.bounds([metrics]))[metrics][1]})
 
 
 async def _sleeps_while(sleeper: Process, other: Process, watch: Watch) -> None:

@@ -25,7 +25,7 @@ EPOCHS = 20
 
 async def all_holds(broker: Broker, network: Network) -> str:
     """Assert every check of the log; what they told."""
-    checks = await check_log(broker, network)
+    checks = await check_log(broker, network, at_rest=False)
     assert all(check.holds for check in checks), "\n".join(f"{c.name}: {c.detail}" for c in checks if not c.holds)
     return "\n".join(f"{check.name}: {check.detail}" for check in checks)
 
@@ -38,18 +38,18 @@ def test_two_active_processes_at_every_gate_for_a_whole_run_do_no_harm(
         name = unique()
         async with connected(processes.bootstrap) as broker:
             definition = small_definition("lanes.train=2", "schedule.window=3", f"schedule.kind={kind}")
-            network = await define(broker, definition, name)
+            network = await define(broker, definition, name, keep_log=True)
             layers = [word for gate in range(3) for word in ("--layer", str(gate))]
             both = [processes.start("gate", *layers, "--network", name, "--no-standby") for _ in range(2)]
             trainer = processes.start("sentinel", "train", "--network", name, "--epochs", str(EPOCHS))
-            assert await trainer.exit_code() == 0
+            assert await trainer.exit_code(200.0) == 0
             watch = Watch(broker, network)
             await watch.until_version(EPOCHS * BATCHES)
             for process in both:
                 process.kill(signal.SIGTERM)
             assert [await process.exit_code() for process in both] == [0, 0]
             told = await all_holds(broker, network)
-            assert all(process.printed.count("working from version") == 3 for process in both), "nobody stood by"
+            assert not any("standing by" in process.printed for process in both)
             assert ", 0 copies passed over" not in told.splitlines()[2], (
                 "both wrote to the journal: else nothing is shown"
             )
@@ -57,6 +57,7 @@ def test_two_active_processes_at_every_gate_for_a_whole_run_do_no_harm(
     run(scene())
 
 
+@pytest.mark.slow  # the shorter one below sleeps, too
 def test_a_gate_that_slept_while_another_took_over_wakes_up_and_harms_nothing(
     processes: Processes, run: Run, unique: Callable[[], str]
 ) -> None:
@@ -73,7 +74,7 @@ def test_a_gate_that_slept_while_another_took_over_wakes_up_and_harms_nothing(
             await watch.until_version(30)
             await _sleeps_while(gates[1], standby, watch)
             await _sleeps_while(gates[1], standby, watch)  # the older one works again
-            assert await trainer.exit_code() == 0
+            assert await trainer.exit_code(200.0) == 0
             await watch.until_version(160 * BATCHES)
             await all_holds(broker, network)
 

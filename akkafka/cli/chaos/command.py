@@ -59,7 +59,7 @@ class Request:
     report: Path | None
     where: Where
     mix: Mix | None = None  # instead of the usual one
-    network: str | None = None
+    keep_log: bool = False
 
 
 def chaos(request: Request) -> int:
@@ -127,7 +127,7 @@ class _Chaos:
 
     async def _with(self, home: Path, proxy: Proxy, through: str, direct: str) -> int:
         begun = time.monotonic()
-        name = self.request.network or f"chaos-{self.config.definition.name}-{random.randrange(16**6):06x}"
+        name = f"chaos-{self.config.definition.name}-{random.randrange(16**6):06x}"
         trainer = self._trainer(home, name, through)
         storm = Storm(trainer, proxy, home / "broker", say)
         try:
@@ -153,6 +153,7 @@ class _Chaos:
         words += ["--data-dir", str(request.data_dir)] if request.data_dir is not None else []
         words += [word for package in request.where.allow for word in ("--allow", package)]
         words += ["--standby"] if request.standby else []
+        words += ["--keep-log"] if request.keep_log else []
         return Trainer(words, home / f"{name}.log", environment(servers))
 
     @asynccontextmanager

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from akkafka.broker.base import FETCH_AHEAD_BYTES, Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.base import (
+    FETCH_AHEAD_BYTES,
+    Broker,
+    BrokerUnavailableError,
+    OffsetGoneError,
+    Reader,
+    Record,
+    TopicPartition,
+)
 
 _PATIENCE_S = 30.0
 
@@ -19,6 +27,18 @@ async def reading(broker: Broker, name: str, ahead_bytes: int = FETCH_AHEAD_BYTE
         yield reader
     finally:
         await reader.close()
+
+
+async def follow(reader: Reader, timeout: float) -> Sequence[Record]:
+    """What comes within `timeout` seconds of topics that are bounded by time and bytes.
+
+    Who was too slow, or asleep, goes on with the first record that is held. Raises BrokerUnavailableError.
+    """
+    try:
+        return await reader.poll(timeout=timeout)
+    except OffsetGoneError as error:
+        reader.assign({error.where: error.low})
+        return []
 
 
 async def read_range(reader: Reader, where: TopicPartition, start: int, end: int) -> AsyncIterator[Record]:

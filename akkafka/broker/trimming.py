@@ -53,16 +53,21 @@ class FirstCopies:
 class Overtaken:
     """Lets a process begin anew that had slept (a pause, a laptop's lid) while others went on and trimmed its inputs.
 
-    Whether the log is whole is found out at that beginning; who cannot begin either has found a hole.
+    Whether the log is whole is found out at that beginning; who wants the same place again and again has found a hole.
+    Who is just slower than its twin wants another place each time.
     """
 
     say: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
+    _place: tuple[TopicPartition, int] | None = None
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=TRIES))
 
     def begin_anew(self, error: OffsetGoneError) -> None:
         """Return if the process may begin anew, else raise `error`."""
-        now = self.clock()
+        now, place = self.clock(), (error.where, error.wanted)
+        if place != self._place:
+            self._place = place
+            self._times.clear()
         in_a_row = len(self._times) == TRIES and now - self._times[0] < IN_A_ROW_S
         if not error.trimmed or in_a_row:
             raise error

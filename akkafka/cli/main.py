@@ -236,6 +236,7 @@ def chaos(
     ] = False,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
+    keep_log: KeepLogOption = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what happened here.")] = None,
     *,
     where: Where,
@@ -246,7 +247,10 @@ def chaos(
 
     groups = tuple(faults.split(","))
     changes = tuple(overrides or ())
-    raise SystemExit(work(Request(config, changes, seed, minutes, groups, standby, compare, data_dir, report, where)))
+    request = Request(
+        config, changes, seed, minutes, groups, standby, compare, data_dir, report, where, keep_log=keep_log
+    )
+    raise SystemExit(work(request))
 
 
 @broker_app.callback()

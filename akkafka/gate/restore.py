@@ -161,10 +161,18 @@ async def read_lanes(broker: Broker, network: Network, gate: int, applied: tuple
                 for where in todo
                 if where.partition in training
                 and held[where][1] - held[where][0] > count
-                and not any(fact.seq < applied[where.partition] for fact in facts[where])
+                and not _reach(facts[where], applied[where.partition])
             ]
             count *= 4
     return [LanePlace(*lane_start(facts[where], applied[where.partition])) for where in parts]
+
+
+def _reach(facts: list[OutputFact], applied: int) -> bool:
+    """Whether facts of a lane's end tell how far it has come, and reach back to what is applied.
+
+    They may all be late copies, by a process that slept meanwhile: a batch that is applied was forwarded for sure.
+    """
+    return any(fact.seq < applied for fact in facts) and any(fact.seq + 1 >= applied for fact in facts)
 
 
 async def place_gate(broker: Broker, network: Network, gate: int, model: Model) -> tuple[Restored, list[LanePlace]]:

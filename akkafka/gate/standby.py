@@ -7,12 +7,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 
 import psutil
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
 from akkafka.broker.network import Network
-from akkafka.broker.reading import last_records, reading
+from akkafka.broker.reading import follow, last_records, reading
 from akkafka.broker.side import SideChannel
 from akkafka.errors import ProtocolError
 from akkafka.protocol import wire
@@ -20,6 +21,7 @@ from akkafka.protocol.figures import GateFigures, from_message
 from akkafka.protocol.messages import Figures
 
 SILENCE_S = 0.6  # three beats
+SLOW_S = 3.0  # of a neighbour that is seen to live: it is slow, and a second worker would make it slower
 LOOK_S = 0.05  # how often a standby looks whether it is needed
 LATE_S = 0.4  # a beat that is read at the start may have come this late
 OLD_S = 5.0  # a beat older than this by the wall clock is nobody's, even if clocks differ a little
@@ -59,22 +61,28 @@ class Watch:
     @property
     def silent(self) -> bool:
         """Nobody else has been heard to work on the gate for a while, or the one who did is seen to live no more."""
-        return time.monotonic() - self._heard_at > SILENCE_S or self._gone
-
-    @property
-    def _gone(self) -> bool:
-        try:
-            return self._neighbour is not None and (
-                not self._neighbour.is_running() or self._neighbour.status() == psutil.STATUS_ZOMBIE
-            )
-        except psutil.NoSuchProcess:
+        state = self._neighbour_state()
+        if state == "gone":
             return True
+        return time.monotonic() - self._heard_at > (SLOW_S if state == "lives" else SILENCE_S)
+
+    def _neighbour_state(self) -> Literal["gone", "lives", "unknown"]:
+        """What this machine knows of the worker; one that is stopped does not live as far as the work goes."""
+        if self._neighbour is None:
+            return "unknown"
+        try:
+            status = self._neighbour.status() if self._neighbour.is_running() else psutil.STATUS_DEAD
+        except psutil.NoSuchProcess:
+            return "gone"
+        if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return "gone"
+        return "unknown" if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP) else "lives"
 
     async def follow(self, timeout: float) -> None:
         """Take in what comes within `timeout` seconds."""
         assert self._reader is not None, "open() comes first"
         with suppress(BrokerUnavailableError):
-            for record in await self._reader.poll(timeout=timeout):
+            for record in await follow(self._reader, timeout):
                 self._hear(record.value)
 
     def _hear(self, value: bytes | None, age_s: float = 0.0) -> None:

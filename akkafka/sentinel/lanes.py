@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from akkafka.broker.base import Broker, Record, TopicPartition
@@ -14,6 +14,8 @@ from akkafka.protocol import wire
 from akkafka.protocol.messages import Backward, Forward, Message
 from akkafka.sentinel.events import LaneStanding
 
+_TAIL = 16  # a woken process sends about a window of late copies
+
 
 @dataclass(frozen=True, slots=True)
 class LanePlace:
@@ -24,13 +26,44 @@ class LanePlace:
 
 
 async def training_places(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, LanePlace]:
-    """Places of training lanes: outputs are read on behind the last one that was answered."""
+    """Places of training lanes: outputs are read on behind the last one that was answered.
+
+    The very last record of a lane may be a late copy, by a process that slept meanwhile. What came home was answered,
+    and what was answered was issued: where the ends say otherwise, the highest batch before them is looked for. Else a
+    new owner would read from where the lane stood long ago, which may be trimmed by now.
+    """
     topics = network.topics
     issued = topics.forward(0)
     answered = topics.backward(network.gate_count)
     last = await _last(broker, network, [issued, answered], lanes)
     homes = await _homes(broker, network, lanes)
+    for topic, least in ((answered, homes), (issued, homes)):
+        late = [TopicPartition(topic, lane) for lane in lanes if _next(last[TopicPartition(topic, lane)]) < least[lane]]
+        last.update(await _highest(broker, network, late, least))
     return {lane: _training_place(lane, last, issued, answered, homes[lane]) for lane in lanes}
+
+
+async def _highest(
+    broker: Broker, network: Network, parts: Collection[TopicPartition], least: Mapping[int, int]
+) -> dict[TopicPartition, Message | None]:
+    """First copies of the highest batches, from as far back as it takes to find one that reaches `least` (by lane)."""
+    found: dict[TopicPartition, Message | None] = {}
+    todo, count, bounds = list(parts), _TAIL, await broker.bounds(list(parts))
+    async with reading(broker, "highest") as reader:
+        while todo:
+            for where, records in (await last_records(broker, reader, todo, count)).items():
+                found[where] = max((m for r in records if (m := _message(network, [r]))), key=_next, default=None)
+            todo = [
+                where
+                for where in todo
+                if _next(found[where]) < least[where.partition] and bounds[where][1] - bounds[where][0] > count
+            ]
+            count *= 4
+    return found
+
+
+def _next(message: Message | None) -> int:
+    return message.seq + 1 if isinstance(message, Forward | Backward) else 0
 
 
 async def _homes(broker: Broker, network: Network, lanes: Collection[int]) -> dict[int, int]:

@@ -13,6 +13,7 @@ from akkafka.broker.base import Broker, BrokerUnavailableError, Record, TopicPar
 from akkafka.broker.network import Network, claim_lane
 from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
+from akkafka.broker.reading import follow
 from akkafka.data.dataset import Dataset
 from akkafka.errors import ProtocolError
 from akkafka.nn.losses import loss_named
@@ -145,14 +146,14 @@ class TrainSentinel:
         self._rim.ended.set()
 
     def _all_finished(self) -> bool:
-        """Every training lane is done: ours by our own knowledge, others by what their sentinels told."""
+        """Every training lane is done: ours by our own knowledge, others by what their sentinels told.
+
+        Who left as soon as its own are done would leave nobody behind to take the lanes of one that dies or sleeps.
+        """
         core = self._core
-        if self._epochs is None:
+        if self._epochs is None or (core.lanes and not core.finished):
             return False
-        if core.lanes:
-            return core.finished
-        lanes = set(self._courses)
-        return bool(lanes) and lanes <= self._finished_lanes
+        return bool(self._courses) and set(self._courses) - core.lanes <= self._finished_lanes
 
     async def _settle(self) -> None:
         say("leaving: no new batches; waiting for those on their way")
@@ -262,7 +263,7 @@ class TrainSentinel:
     async def _pump_metrics(self) -> None:
         while True:
             with suppress(BrokerUnavailableError):
-                self._hear(await self._metrics.poll(timeout=1.0))
+                self._hear(await follow(self._metrics, 1.0))
 
     def _hear(self, records: Sequence[Record]) -> None:
         for record in records:

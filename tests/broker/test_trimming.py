@@ -72,6 +72,12 @@ def test_who_cannot_begin_again_and_again_has_found_a_hole() -> None:
     overtaken.begin_anew(gone(3))
 
 
+def test_who_is_slower_than_its_twin_may_begin_anew_as_often_as_it_is_overtaken() -> None:
+    overtaken = Overtaken(lambda line: None, lambda: 0.0)
+    for wanted in range(50):
+        overtaken.begin_anew(gone(wanted, low=60, high=70))
+
+
 def test_trimming_goes_on_through_absences_and_refusals(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", 0.0)
     broker = MemoryBroker()

@@ -56,7 +56,7 @@ def test_a_short_storm_ends_with_the_bits_of_a_training_without_faults(tmp_path:
     """The training to compare with runs in this process, over the memory broker."""
     mix = {Fault.KILL: 3, Fault.PAUSE: 1, Fault.BROKER_KILL: 1, Fault.LOSE: 2, Fault.CUT: 1, Fault.TEAR: 1}
     changes = ("schedule.kind=fixed", "batch_size=256", "lanes.train=2")
-    found = storm(tmp_path, 11, 0.2, mix, overrides=changes, compare=False)
+    found = storm(tmp_path, 11, 0.2, mix, overrides=changes, compare=False, keep_log=True)
     assert found["faults"] == {str(fault): count for fault, count in mix.items()}
     epochs = found["training"]["gates"][0]["version"] // BATCHES
     calm = train_through(MemoryBroker(), load_config(None, changes).definition, "calm", epochs)

@@ -229,7 +229,8 @@ def test_who_is_killed_from_outside_again_and_again_is_not_given_up_while_traini
 @pytest.mark.parametrize("code", [-9, -11, 1], ids=["killed without progress", "crashed", "failed"])
 def test_who_brings_training_down_each_time_is_given_up(code: int) -> None:
     supervision = begun()
-    for n in range(7):
+    for n in range(s.MAX_KILLS + 1 if code == -9 else s.MAX_FAILURES + 1):
+        assert supervision.culprit == ""
         if code != -9:
             supervision.on(s.Progressed(), 8.0 * n + 1.0)
         supervision.on(s.Ended("gate-1", code), 8.0 * n + 2.0)

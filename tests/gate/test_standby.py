@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +68,30 @@ def test_a_worker_is_heard_and_its_death_on_this_machine_seen_at_once(
         worker.kill()
         worker.wait()
         assert silent(watch), "no need to wait for three beats"
+        await watch.close()
+
+    run(scene())
+
+
+def test_a_neighbour_that_is_slow_is_given_more_time_than_one_that_is_stopped(
+    run: Run, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = await watching(broker, network)
+        await beat(broker, network, worker.pid)
+        await watch.follow(1.0)
+        clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 1.0)
+        assert not silent(watch), "it lives, and may be slow"
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, worker.pid, os.WSTOPPED)
+        assert silent(watch), "stopped, and silent for a second"
+        worker.send_signal(signal.SIGCONT)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 5.0)
+        assert silent(watch), "too slow"
+        monkeypatch.undo()
         await watch.close()
 
     run(scene())

@@ -1,13 +1,17 @@
 """`akkafka bench recovery`: from the SIGKILL of a working gate to its next applied update, again and again.
 
 Measured from outside, in the log: the clock starts with the signal and stops when a journal record of another writer
-has been read. With `--standby` a second process of each gate takes over, else `akkafka train` starts the gate again.
+has been read. Three kinds: `akkafka train` starts the gate again; a standby takes over that sees its neighbour die; a
+standby takes over that only hears it fall silent, as one on another machine would (the gate is stopped first).
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import math
 import random
+import signal
 import statistics
 import tempfile
 import time
@@ -51,23 +55,31 @@ class Request:
     out: Path | None
 
 
+class Kind(enum.StrEnum):
+    """Who recovers the gate, and how it is known to be gone."""
+
+    RESTART = "restart"
+    STANDBY = "standby"
+    SILENCE = "standby by silence"
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """One kill."""
 
     gate: int
     seconds: float
-    standby: bool
+    kind: Kind
 
 
 def recovery(request: Request) -> None:
-    """Run it, with restarts and with standbys, and print the table."""
+    """Run it, each kind in a training of its own, and print the table."""
     check_writable(request.out)
     config = configured(request.config, request.overrides, None, request.data_dir)
     found: list[Recovery] = []
     with tempfile.TemporaryDirectory(prefix="akr-", ignore_cleanup_errors=True) as name:
-        for standby in (False, True):
-            found += asyncio.run(_Bench(request, config, Path(name), standby).run())
+        for kind in Kind:
+            found += asyncio.run(_Bench(request, config, Path(name), kind).run())
     for line in lines(found):
         print(line)
     if request.out is not None:
@@ -78,13 +90,11 @@ def recovery(request: Request) -> None:
 
 def quantile(sorted_seconds: Sequence[float], share: float) -> float:
     """The least value that at least this share of all does not exceed."""
-    place = max(0, -int(-share * len(sorted_seconds) // 1) - 1)
-    return sorted_seconds[min(place, len(sorted_seconds) - 1)]
+    return sorted_seconds[max(0, math.ceil(share * len(sorted_seconds)) - 1)]
 
 
 def _kinds(found: Sequence[Recovery]) -> dict[str, list[float]]:
-    kinds = {"restart": False, "standby": True}
-    return {kind: sorted(one.seconds for one in found if one.standby is flag) for kind, flag in kinds.items()}
+    return {kind.value: sorted(one.seconds for one in found if one.kind is kind) for kind in Kind}
 
 
 def lines(found: Sequence[Recovery]) -> list[str]:
@@ -115,12 +125,12 @@ class _Bench:
     request: Request
     config: Config
     folder: Path
-    standby: bool
+    kind: Kind
     writers: dict[int, str] = field(default_factory=dict)  # gate -> who appended its newest record
 
     async def run(self) -> list[Recovery]:
         """A training of its own, killed at."""
-        kind = "standby" if self.standby else "restart"
+        kind = self.kind.name.lower()
         home = self.folder / kind
         home.mkdir()
         lease = await asyncio.to_thread(acquire, BrokerSettings(home / "broker", linger_s=0.0), progress=say)
@@ -140,7 +150,7 @@ class _Bench:
         words += ["--state-dir", str(home), "--epochs", str(FOREVER)]
         words += [word for change in request.overrides for word in ("--set", change)]
         words += ["--data-dir", str(request.data_dir)] if request.data_dir is not None else []
-        words += ["--standby"] if self.standby else []
+        words += ["--standby"] if self.kind is not Kind.RESTART else []
         return Trainer(words, home / "train.log", environment(servers))
 
     async def _kill_again_and_again(self, broker: Broker, network: Network) -> list[Recovery]:
@@ -155,8 +165,7 @@ class _Bench:
                 await self._follow(reader, rng.uniform(*SETTLE_S))
                 gate = rng.randrange(network.gate_count)
                 found.append(await self._killed(reader, gate))
-                kind = "a standby" if self.standby else "a restart"
-                say(f"gate {gate} applied its next update after {found[-1].seconds:.2f} s, by {kind}")
+                say(f"gate {gate} applied its next update after {found[-1].seconds:.2f} s ({self.kind})")
         finally:
             await reader.close()
         return found
@@ -164,12 +173,16 @@ class _Bench:
     async def _killed(self, reader: Reader, gate: int) -> Recovery:
         await self._follow(reader, 0.0)
         writer = self.writers[gate]
-        psutil.Process(int(writer.rpartition("-")[2])).kill()
+        process = psutil.Process(int(writer.rpartition("-")[2]))
+        process.send_signal(signal.SIGSTOP if self.kind is Kind.SILENCE else signal.SIGKILL)
         at = time.monotonic()
         await self._follow(reader, RECOVER_S, lambda: self.writers[gate] != writer)
         if self.writers[gate] == writer:
             raise NetworkError(f"gate {gate} did not recover within {RECOVER_S:g} s")
-        return Recovery(gate, time.monotonic() - at, self.standby)
+        seconds = time.monotonic() - at
+        if self.kind is Kind.SILENCE:
+            process.kill()
+        return Recovery(gate, seconds, self.kind)
 
     async def _follow(self, reader: Reader, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Read the journals for so long, or until something has come."""

@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from akkafka.audit.examine import examine
+from akkafka.audit.replay import replay
 from akkafka.broker.base import Broker, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import read_to_end, reading
-from akkafka.cli.training.report import weights_sha256
 from akkafka.cli.training.standing import LaneStand, read_lanes
 from akkafka.data.dataset import load as load_data
 from akkafka.data.source import data_dir_from_env
 from akkafka.errors import AkkafkaError, ProtocolError
-from akkafka.gate.model import Model
-from akkafka.gate.recovery import Folding, fold
-from akkafka.gate.restore import counting_rule, read_journal, restore, ring
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Forward, JournalRecord, Mode
 
@@ -32,14 +30,35 @@ class Check:
     detail: str
 
 
-async def check_log(broker: Broker, network: Network) -> list[Check]:
-    """Everything that the log tells of a finished training."""
+async def check_log(broker: Broker, network: Network, *, at_rest: bool = True) -> list[Check]:
+    """Everything that the log tells of a finished training; `at_rest`: its gates have left, and saved their states.
+
+    What `akkafka audit` and `akkafka replay` say, and, where nothing was trimmed, what a second pair of eyes counts.
+    """
     lanes = await read_lanes(broker, network)
-    found = [_all_home(lanes), await _samples_once(broker, network)]
+    found = [_all_home(lanes), await _audit(broker, network), await _samples_once(broker, network)]
     for gate in range(network.gate_count):
         found.append(await _batches_once(broker, network, gate, lanes))
-        found.append(await _replay(broker, network, gate))
-    return found
+        found.append(await _replay(broker, network, gate, at_rest))
+    return [check for check in found if check is not None]
+
+
+async def _audit(broker: Broker, network: Network) -> Check:
+    judge = await examine(broker, network)
+    faults = [finding.message for finding in judge.findings.told]
+    return Check("audit", not faults, "; ".join(faults[:MANY]) or "all of it holds")
+
+
+async def _replay(broker: Broker, network: Network, gate: int, at_rest: bool) -> Check:
+    """Weights rebuilt from the oldest point that the log holds, against all that the gate saved and told since."""
+    name = f"gate {gate}: replay equals the weights that were served, bit for bit"
+    try:
+        found = await replay(broker, network, gate)
+    except AkkafkaError as error:
+        return Check(name, False, str(error))
+    wrong = [f"{check.what}: {difference}" for check in found.checks for difference in check.differs]
+    same = f"version {found.state.version} from {found.began}, compared {len(found.checks)} times"
+    return Check(name, found.equal or not (at_rest or wrong), "; ".join(wrong[:MANY]) or same)
 
 
 def _all_home(lanes: Sequence[LaneStand]) -> Check:
@@ -48,27 +67,25 @@ def _all_home(lanes: Sequence[LaneStand]) -> Check:
     return Check("every batch came home", not away, "; ".join(away) or f"{total} batches in {len(lanes)} lanes")
 
 
-async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequence[LaneStand]) -> Check:
-    """Counts the journal by the rule of design.md alone: a record counts if its seq is the next of its lane."""
+async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequence[LaneStand]) -> Check | None:
+    """Counts a whole journal by the rule of design.md alone: a record counts if its seq is the next of its lane."""
     name = f"gate {gate}: every batch applied exactly once"
     where = TopicPartition(network.topics.journal(gate), 0)
     low, high = (await broker.bounds([where]))[where]
+    if low > 0:
+        return None  # trimmed: the audit goes by sums
     upcoming = {lane.lane: 0 for lane in lanes}
     late = voids = 0
     async with reading(broker, f"check-{gate}") as reader:
-        start = 0 if low == 0 else None
-        if start is None:
-            upcoming = dict(enumerate((await restore(broker, network, gate)).state.applied))
-        else:
-            async for record in read_to_end(broker, reader, where):
-                entry = _journal_record(record.value, network)
-                if entry is None:
-                    continue
-                if entry.seq == upcoming.get(entry.lane) and _in_turn(network, upcoming, entry):
-                    upcoming[entry.lane] += 1
-                    voids += bool(entry.void)
-                else:
-                    late += 1
+        async for record in read_to_end(broker, reader, where):
+            entry = _journal_record(record.value, network)
+            if entry is None:
+                continue
+            if entry.seq == upcoming.get(entry.lane) and _in_turn(network, upcoming, entry):
+                upcoming[entry.lane] += 1
+                voids += bool(entry.void)
+            else:
+                late += 1
     wrong = [
         f"lane {lane.lane}: {lane.issued} issued, {upcoming.get(lane.lane, 0)} applied"
         for lane in lanes
@@ -76,8 +93,7 @@ async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequ
     ]
     if voids:
         wrong.append(f"{voids} batches were voided: nothing in this training is a reason for that")
-    seen = "from its first record on" if low == 0 else f"from offset {low} on"
-    detail = f"{sum(upcoming[lane.lane] for lane in lanes)} applied, {late} copies passed over; {high} records, {seen}"
+    detail = f"{sum(upcoming[lane.lane] for lane in lanes)} applied, {late} copies passed over; {high} records"
     return Check(name, not wrong, "; ".join(wrong) or detail)
 
 
@@ -97,27 +113,7 @@ def _journal_record(value: bytes | None, network: Network) -> JournalRecord | No
     return message if isinstance(message, JournalRecord) and message.run == network.run else None
 
 
-async def _replay(broker: Broker, network: Network, gate: int) -> Check:
-    """Weights from the definition and the whole journal against those from the newest snapshot, bit for bit."""
-    name = f"gate {gate}: replay from zero equals the weights that are served"
-    try:
-        served = (await restore(broker, network, gate)).state
-        where = TopicPartition(network.topics.journal(gate), 0)
-        low, high = (await broker.bounds([where]))[where]
-        if low > 0:
-            return Check(name, True, f"not looked at: the journal was trimmed before offset {low}")
-        model = Model(network.definition, gate, network.run, "")
-        async with reading(broker, f"replay-{gate}") as reader:
-            entries = await read_journal(reader, network, where, 0, high)
-        state, _ = fold(model.initial(), {}, entries, Folding(counting_rule(network, gate), model.step, ring(network)))
-    except AkkafkaError as error:
-        return Check(name, False, str(error))
-    one, other = weights_sha256(state.params), weights_sha256(served.params)
-    same = (state.version, state.chain, one) == (served.version, served.chain, other)
-    return Check(name, same, f"version {state.version}, {one[:12]}" + ("" if same else f" is not {other[:12]}"))
-
-
-async def _samples_once(broker: Broker, network: Network) -> Check:
+async def _samples_once(broker: Broker, network: Network) -> Check | None:
     """Each whole epoch has each sample of the training set once; first copies count."""
     name = "every sample once in every epoch"
     dataset = load_data(network.definition.data, "train", data_dir=data_dir_from_env())
@@ -133,7 +129,7 @@ async def _samples_once(broker: Broker, network: Network) -> Check:
                     continue
                 if message.seq > upcoming:
                     if upcoming == 0:
-                        return Check(name, True, "not looked at: the log of inputs was trimmed")
+                        return None  # trimmed
                     return Check(name, False, f"lane {lane}: batch {message.seq} follows {upcoming - 1}")
                 upcoming, end = message.seq + 1, message.after.epoch
                 epochs.setdefault(message.cursor.epoch, Counter()).update(message.context["ids"].tolist())

@@ -13,16 +13,17 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from akkafka.broker.base import Broker
+from akkafka.broker.base import Broker, BrokerUnavailableError
 from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.broker.embedded.ports import free_port
 from akkafka.broker.embedded.properties import HOST
 from akkafka.broker.network import Network, load
+from akkafka.broker.patience import patiently
 from akkafka.cli.chaos.checks import Check, check_log
 from akkafka.cli.chaos.proxy import Proxy
 from akkafka.cli.chaos.schedule import Mix, Strike, mix_for, plan
@@ -40,7 +41,7 @@ from akkafka.protocol.messages import Mode
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FOREVER = 1_000_000  # epochs: a storm ends by the clock
-FIRST_BATCH_S = 60.0
+FIRST_BATCH_S = 120.0
 FINISH_S = 600.0
 
 
@@ -59,7 +60,7 @@ class Request:
     report: Path | None
     where: Where
     mix: Mix | None = None  # instead of the usual one
-    network: str | None = None
+    keep_log: bool = False
 
 
 def chaos(request: Request) -> int:
@@ -127,15 +128,15 @@ class _Chaos:
 
     async def _with(self, home: Path, proxy: Proxy, through: str, direct: str) -> int:
         begun = time.monotonic()
-        name = self.request.network or f"chaos-{self.config.definition.name}-{random.randrange(16**6):06x}"
+        name = f"chaos-{self.config.definition.name}-{random.randrange(16**6):06x}"
         trainer = self._trainer(home, name, through)
         storm = Storm(trainer, proxy, home / "broker", say)
         try:
             async with self._reached(direct) as broker:
                 await self._under_fire(trainer, storm, broker, name)
-                stormed = await _lanes(broker, name)
+                stormed = await patiently(lambda: _lanes(broker, name))
                 report = await self._in_peace(trainer, home, name, stormed)
-                self.checks += await check_log(broker, stormed.network)
+                self.checks += await patiently(lambda: check_log(broker, stormed.network))
             self._look_at(trainer, storm)
             if self.request.compare:
                 await self._compared(home, name, direct, stormed.epochs + 1, report)
@@ -153,6 +154,7 @@ class _Chaos:
         words += ["--data-dir", str(request.data_dir)] if request.data_dir is not None else []
         words += [word for package in request.where.allow for word in ("--allow", package)]
         words += ["--standby"] if request.standby else []
+        words += ["--keep-log"] if request.keep_log else []
         return Trainer(words, home / f"{name}.log", environment(servers))
 
     @asynccontextmanager
@@ -265,9 +267,10 @@ async def _first_batch(broker: Broker, name: str, trainer: Trainer) -> None:
     """Wait until training has begun: a storm over nothing proves nothing. Raises NetworkError."""
     until = time.monotonic() + FIRST_BATCH_S
     while time.monotonic() < until and trainer.ended is None:
-        network = await load(broker, name)
-        if network is not None and any(lane.home for lane in await read_lanes(broker, network)):
-            return
+        with suppress(BrokerUnavailableError):  # topics that are just being made have no leaders yet
+            network = await load(broker, name)
+            if network is not None and any(lane.home for lane in await read_lanes(broker, network)):
+                return
         await asyncio.sleep(0.2)
     raise NetworkError(f"training did not begin within {FIRST_BATCH_S:g} s", hint=f"see {trainer.log}")
 

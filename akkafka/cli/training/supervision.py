@@ -13,6 +13,7 @@ HEALTHY_S = 20.0  # who has worked for so long starts with a clean record
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 4.0, 5.0)
 MAX_FAILURES = 6  # quick ones in a row
 MAX_FAILURES_AWAY = 20  # of a process that cannot reach the broker: a restart of Kafka may take a minute
+MAX_KILLS = 20  # from outside, without any progress in between: somebody, or a lack of memory, means it
 # Killed from outside, not by a fault of its own: no reason to give up while training gets on in between.
 FROM_OUTSIDE = frozenset((0, -1, -2, -9, -15))  # asked to leave; SIGHUP, SIGINT, SIGKILL, SIGTERM
 BROKER_AWAY = 4  # exit code of errors.BrokerError
@@ -325,7 +326,7 @@ class Supervision:
             process.failures = 0
         process.failures += 1
         name = process.worker.name
-        if code in HOPELESS or process.failures > (MAX_FAILURES_AWAY if code == BROKER_AWAY else MAX_FAILURES):
+        if code in HOPELESS or process.failures > _patience(code):
             self._give_up(process, code)
             return
         wait = BACK_OFF_S[min(process.failures, len(BACK_OFF_S)) - 1]
@@ -377,6 +378,13 @@ class Supervision:
 
     def _of(self, role: Role) -> Iterable[_Process]:
         return (p for p in self._processes.values() if p.worker.role is role)
+
+
+def _patience(code: int) -> int:
+    """Quick failures in a row that are borne."""
+    if code == BROKER_AWAY:
+        return MAX_FAILURES_AWAY
+    return MAX_KILLS if code in FROM_OUTSIDE else MAX_FAILURES
 
 
 def how(code: int) -> str:

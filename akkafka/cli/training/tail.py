@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Reader, Record, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
 from akkafka.broker.network import Network
-from akkafka.broker.reading import last_records, reading
+from akkafka.broker.reading import follow, last_records, reading
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import Body, GateFigures, SentinelFigures, from_message
@@ -55,13 +55,10 @@ class Tail:
         """Take in what comes within `timeout` seconds."""
         assert self._reader is not None, "open() comes first"
         try:
-            records = await self._reader.poll(timeout=timeout)
+            records = await follow(self._reader, timeout)
         except BrokerUnavailableError as error:
             self.away = str(error)
             await asyncio.sleep(0.2)
-            return
-        except OffsetGoneError as error:  # bounded by time and bytes: a slow reader may lose the oldest
-            self._reader.assign({self._where: error.low})
             return
         self.away = ""
         for record in records:

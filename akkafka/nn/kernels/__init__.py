@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         convolution,
         dense,
         elementwise,
+        embedding,
         losses,
         masks,
         normalisation,
         orthogonal,
         pooling,
+        recurrent,
         softmax,
     )
 
@@ -31,11 +33,13 @@ NAMES = (
     "convolution",
     "dense",
     "elementwise",
+    "embedding",
     "losses",
     "masks",
     "normalisation",
     "orthogonal",
     "pooling",
+    "recurrent",
     "softmax",
 )
 
@@ -45,11 +49,13 @@ __all__ = [
     "convolution",
     "dense",
     "elementwise",
+    "embedding",
     "losses",
     "masks",
     "normalisation",
     "orthogonal",
     "pooling",
+    "recurrent",
     "softmax",
 ]
 

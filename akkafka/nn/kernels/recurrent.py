@@ -1,9 +1,9 @@
 """One step of a recurrent cell for a whole batch, and the same step back.
 
 All arrays C-contiguous float32. zx (B, k·H) is what comes of the input, zh (B, k·H) what comes of the state, h and c
-the state before, (B, H); `kept` is what the way back needs, `out_h` and `out_c` are the state after. Going back, dh and dc
-are the gradients of the state after; `dzx` and `dzh` those of zx and zh; `out_h` that part of the gradient of h that
-does not go through zh, `out_c` the gradient of c. exp as in activation.py. Nothing is checked here.
+are the state before, (B, H); `kept` is what the way back needs, `out_h` and `out_c` the state after. Going back, dh
+and dc are the gradients of the state after; `dzx` and `dzh` those of zx and zh; `out_h` that part of the gradient of h
+that does not go through zh, `out_c` the gradient of c. exp as in activation.py. Nothing is checked here.
 """
 
 from __future__ import annotations

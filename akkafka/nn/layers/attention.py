@@ -41,7 +41,7 @@ class AttentionSpec(LayerSpec):
 
 
 class AttentionTape(NamedTuple):
-    """Input (B, T, n); queries, keys, values (B·heads, T, d); weights (B·heads, T, T); outputs of the heads (B·T, n)."""
+    """Input (B, T, n); queries, keys, values (B·heads, T, d); weights (B·heads, T, T); heads' outputs (B·T, n)."""
 
     x: F32
     q: F32

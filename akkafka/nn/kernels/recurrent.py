@@ -90,20 +90,21 @@ def lstm(zx: F32, zh: F32, bias: F32, h: F32, c: F32, kept: F32, out_h: F32, out
     """
     n = h.shape[1]
     for b in range(h.shape[0]):
+        x, state, row, old, cell, y = zx[b], zh[b], kept[b], c[b], out_c[b], out_h[b]
+        for j in range(2 * n):
+            row[j] = np.float32(sigmoid(np.float64(x[j]) + np.float64(state[j])))
+        i, f, g, o, way = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n : 4 * n], row[4 * n :]
+        gx, gh, ox, oh = x[2 * n : 3 * n], state[2 * n : 3 * n], x[3 * n :], state[3 * n :]
+        for j in range(n):  # from 0, or numba would look whether each index counts from the end
+            g[j] = np.float32(tanh(np.float64(gx[j]) + np.float64(gh[j])))
         for j in range(n):
-            kept[b, j] = np.float32(sigmoid(np.float64(zx[b, j]) + np.float64(zh[b, j])))
-        for j in range(n, 2 * n):
-            kept[b, j] = np.float32(sigmoid(np.float64(zx[b, j]) + np.float64(zh[b, j])))
-        for j in range(2 * n, 3 * n):
-            kept[b, j] = np.float32(tanh(np.float64(zx[b, j]) + np.float64(zh[b, j])))
-        for j in range(3 * n, 4 * n):
-            kept[b, j] = np.float32(sigmoid(np.float64(zx[b, j]) + np.float64(zh[b, j])))
+            o[j] = np.float32(sigmoid(np.float64(ox[j]) + np.float64(oh[j])))
         for j in range(n):
-            cell = kept[b, n + j] * c[b, j] + kept[b, j] * kept[b, 2 * n + j]
-            way = np.float32(tanh(np.float64(cell)))
-            out_c[b, j] = cell
-            kept[b, 4 * n + j] = way
-            out_h[b, j] = kept[b, 3 * n + j] * way
+            cell[j] = f[j] * old[j] + i[j] * g[j]
+        for j in range(n):
+            way[j] = np.float32(tanh(np.float64(cell[j])))
+        for j in range(n):
+            y[j] = o[j] * way[j]
 
 
 @compiled(nothing, in_f32_2d, in_f32_2d, in_f32_2d, in_f32_2d, in_f32_2d, f32_2d, f32_2d, f32_2d, f32_2d)
@@ -133,15 +134,17 @@ def gru(zx: F32, zh: F32, bias: F32, h: F32, c: F32, kept: F32, out_h: F32, out_
     """
     n, one = h.shape[1], np.float32(1)
     for b in range(h.shape[0]):
+        x, state, row, old, y = zx[b], zh[b], kept[b], h[b], out_h[b]
         for j in range(2 * n):
-            kept[b, j] = np.float32(sigmoid(np.float64(zx[b, j]) + np.float64(zh[b, j])))
+            row[j] = np.float32(sigmoid(np.float64(x[j]) + np.float64(state[j])))
+        r, z, new, of_state = row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
+        of_x, of_h = x[2 * n :], state[2 * n :]
         for j in range(n):
-            of_state = zh[b, 2 * n + j] + bias[j]
-            r, z = kept[b, j], kept[b, n + j]
-            new = np.float32(tanh(np.float64(zx[b, 2 * n + j]) + np.float64(r) * np.float64(of_state)))
-            kept[b, 2 * n + j] = new
-            kept[b, 3 * n + j] = of_state
-            out_h[b, j] = (one - z) * new + z * h[b, j]
+            of_state[j] = of_h[j] + bias[j]
+        for j in range(n):
+            new[j] = np.float32(tanh(np.float64(of_x[j]) + np.float64(r[j]) * np.float64(of_state[j])))
+        for j in range(n):
+            y[j] = (one - z[j]) * new[j] + z[j] * old[j]
 
 
 @compiled(nothing, in_f32_2d, in_f32_2d, in_f32_2d, in_f32_2d, in_f32_2d, f32_2d, f32_2d, f32_2d, f32_2d)

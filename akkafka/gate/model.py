@@ -17,9 +17,14 @@ from akkafka.protocol.definition import Definition
 from akkafka.protocol.messages import Forward, JournalRecord, Run
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
+RATIO_EVERY = 64  # updates between two looks at how much is compensated: one costs about as much as an update
+
 
 class Model:
     """Layers and optimizer of one gate of a definition."""
+
+    compensation: float | None = None
+    """|compensation| / |gradient| of late, where the optimizer compensates; below 1e-3 it is decoration."""
 
     def __init__(self, definition: Definition, gate: int, run: Run, writer: str) -> None:
         self.layer = definition.layers[gate]
@@ -89,6 +94,8 @@ class Model:
     def step(self, state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
         """The optimizer's update, and the buffers' (gate/state.py: Stepper)."""
         step = Step(grads, then, staleness, state.version)
+        if self.optimizer.compensates and state.version % RATIO_EVERY == RATIO_EVERY - 1:
+            self.compensation = self.optimizer.compensation_ratio(state.params, state.optimizer, step)
         params, optimizer = self.optimizer.update(state.params, state.optimizer, step)
         return {**params, **follow_statistics(state.params, grads, self.layer.buffers)}, optimizer
 

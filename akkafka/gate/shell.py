@@ -469,6 +469,7 @@ class Gate:
             cpu_seconds=used.user + used.system,
             rss_bytes=self._self.memory_info().rss,
             dead_letters=self._side.dead_letters,
+            compensation=self._model.compensation,
             saved_version=self._keeper.saved[0],
             saved_hash=self._keeper.saved[1],
             host=socket.gethostname(),

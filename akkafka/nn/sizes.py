@@ -5,21 +5,38 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+GREATEST = 1 << 20
 
 
 def _tuple(data: Any) -> Any:
     return tuple(data) if isinstance(data, list) else data
 
 
-Size = Annotated[int, Field(ge=1, le=1 << 20)]
+def _one_or_two(least: int) -> BeforeValidator:
+    """Checks a size, or two of them, in words that name both."""
+
+    def checked(data: Any) -> Any:
+        sizes = data if isinstance(data, list | tuple) else (data,)
+        two = isinstance(data, list | tuple)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+        if not whole or two != (len(sizes) == 2) or not all(least <= size <= GREATEST for size in sizes):
+            raise PydanticCustomError(
+                "sizes", "takes a whole number or [height, width], each at least {least}", {"least": least}
+            )
+        return _tuple(data)
+
+    return BeforeValidator(checked)
+
+
+Size = Annotated[int, Field(ge=1, le=GREATEST)]
 """At least 1."""
-Rim = Annotated[int, Field(ge=0, le=1 << 20)]
-"""At least 0."""
 Sizes = Annotated[tuple[int, ...], BeforeValidator(_tuple)]
 """A list of whole numbers."""
-Pair = Size | Annotated[tuple[Size, Size], BeforeValidator(_tuple)]
+Pair = Annotated[int | tuple[int, int], _one_or_two(1)]
 """One number for height and width, or [height, width]; each at least 1."""
-RimPair = Rim | Annotated[tuple[Rim, Rim], BeforeValidator(_tuple)]
+RimPair = Annotated[int | tuple[int, int], _one_or_two(0)]
 """As Pair, each at least 0."""
 
 

@@ -118,6 +118,11 @@ class Chain:
     rule: Rule
     buffers: frozenset[str] = frozenset()
 
+    @property
+    def compensates(self) -> bool:
+        """See Optimizer."""
+        return self.rule.stale or self.spec.gap_aware
+
     def init(self, params: Params) -> dict[str, F32]:
         """Zeros, but for slots that begin as copies of the params and scalars that begin elsewhere."""
         names = trained(params, self.buffers)
@@ -149,6 +154,8 @@ class Chain:
 
     def compensation_ratio(self, params: Params, state: Mapping[str, F32], step: Step) -> float:
         """See Optimizer."""
+        if not self.compensates:
+            return 0.0
         grads = self._gradients(params, step)
         arrays = [self._inputs(name, g, params, step, state) for name, g in grads.items()]
         size = norm(grads.values())

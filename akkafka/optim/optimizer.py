@@ -39,6 +39,10 @@ class Optimizer(Protocol):
     everywhere.
     """
 
+    @property
+    def compensates(self) -> bool:
+        """Whether gradients are corrected for their staleness; only then is `compensation_ratio` more than 0."""
+
     def init(self, params: Params) -> dict[str, F32]:
         """State at version 0: "<what>.<name of the param>" to an array of the param's shape, "<what>" to a number as
         an array (1,); empty for plain SGD."""

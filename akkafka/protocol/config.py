@@ -24,6 +24,7 @@ _TABLES = (
     "seed",
     "batch_size",
     "loss",
+    "loss_settings",
     "data",
     "optimizer",
     "lanes",

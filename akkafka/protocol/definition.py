@@ -27,8 +27,7 @@ from akkafka.data.dataset import DataSpec, completed, info, shapes
 from akkafka.data.epochs import Shard
 from akkafka.errors import ConfigError, DataError, ShapeError
 from akkafka.nn.layer import Layer
-from akkafka.nn.losses import LOSSES
-from akkafka.nn.registry import lookup
+from akkafka.nn.losses import REAL_TARGETS, check_loss
 from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
 from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
 from akkafka.protocol.faults import faults_of, listed, told
@@ -146,6 +145,11 @@ class Definition(_Frozen):
     name: str = Field(description="The network's name as its author gave it.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Weights, masks and the order of samples derive from it.")
     loss: str = Field("softmax-cross-entropy", description="The sentinels' loss function.")
+    loss_settings: dict[str, float] = Field(
+        default_factory=dict,
+        exclude_if=lambda settings: not settings,  # later than the first definitions, whose hashes stay
+        description="What can be set of the loss: smoothing of softmax-cross-entropy, delta of huber.",
+    )
     data: CompleteData = Field(description="The data set that sentinels read unless told otherwise.")
     batch_size: int = Field(64, ge=1, le=1 << 20, description="Samples in a batch; an epoch's last one may be smaller.")
     gates: tuple[GateSpec, ...] = Field(
@@ -165,7 +169,7 @@ class Definition(_Frozen):
     def _check(self) -> Self:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"network name {self.name!r}: takes {NAME.pattern}")
-        lookup("loss", self.loss, LOSSES)
+        check_loss(self.loss, self.loss_settings)
         self._settle_packages()
         self._check_gate_names()
         self._check_lanes()
@@ -219,11 +223,19 @@ class Definition(_Frozen):
 
     def _check_output(self) -> None:
         last, classes = self.layers[-1], self.classes
+        if self.loss in REAL_TARGETS and classes is not None:
+            raise ConfigError(
+                f"loss {self.loss!r} needs real targets, data set {self.data.name!r} has {classes} classes",
+                hint="Take softmax-cross-entropy for classes, or binary-cross-entropy where there are two.",
+            )
+        if self.loss in REAL_TARGETS or self.loss == "binary-cross-entropy":
+            self._check_real_output(last, classes)
         if self.loss != "softmax-cross-entropy":
             return
         if classes is None:
             raise ConfigError(
-                f"loss 'softmax-cross-entropy' needs class numbers, data set {self.data.name!r} has real targets"
+                f"loss 'softmax-cross-entropy' needs class numbers, data set {self.data.name!r} has real targets",
+                hint="Take mse, mae or huber.",
             )
         shape = last.out_shape
         if len(shape) != 1 or shape[0] < classes or last.out_dtype != np.float32:
@@ -231,6 +243,17 @@ class Definition(_Frozen):
                 f"gate {self.gates[-1].name!r} gives {shape} {last.out_dtype}, loss {self.loss!r} takes "
                 f"({classes},) float32: one output a class of {self.data.name!r}",
                 hint=f"Let the last linear layer have out = {classes}.",
+            )
+
+    def _check_real_output(self, last: Layer, classes: int | None) -> None:
+        name, shape = self.gates[-1].name, last.out_shape
+        if last.out_dtype != np.float32:
+            raise ShapeError(f"gate {name!r} gives {shape} {last.out_dtype}, loss {self.loss!r} takes float32")
+        if classes is not None and (classes, shape) != (2, (1,)):
+            raise ShapeError(
+                f"gate {name!r} gives {shape}, {self.data.name!r} has {classes} classes: loss {self.loss!r} takes (1,) "
+                "float32 for two classes",
+                hint="Let the last linear layer have out = 1, or take softmax-cross-entropy.",
             )
 
     @cached_property

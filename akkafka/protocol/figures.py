@@ -53,7 +53,7 @@ class BatchFigures(_Body):
     batch: int
     samples: int
     loss: float  # mean over the batch
-    correct: int
+    correct: float  # samples; of a sequence the share of its positions
     home_ns: int  # wall clock when the loss was known
     latency_ms: float  # from issue to loss
 
@@ -98,7 +98,8 @@ class PassFigures(_Body):
     data: str
     samples: int
     loss: float
-    accuracy: float
+    accuracy: float  # 0 where there is no right and wrong: see metrics
+    metrics: dict[str, float] = {}  # means over the samples, by name; perplexity where it is one
     seconds: float
     started_ms: int
     versions: list[tuple[int, int]]  # per gate: lowest and highest version that the pass saw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +15,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.errors import NetworkError
-from akkafka.nn.losses import loss_named
+from akkafka.nn.losses import derived, loss_named
 from akkafka.protocol.figures import LaneFigures, PassFigures
 from akkafka.protocol.messages import Backward, Forward, Mode
 from akkafka.sentinel import events as e
@@ -247,16 +247,19 @@ class EvaluationSentinel:
         if result.void:
             say(f"{self._mode}: no result, a batch was void: {result.void}")
             return
-        figures = summary(result, self._mode, self._data)
+        figures = summary(result, self._mode, self._data, self._runner.rim.network.definition.loss)
         self._runner.rim.side.tell(figures)
         versions = " ".join(str(low) if low == high else f"{low}-{high}" for low, high in figures.versions)
+        reached = f"accuracy {figures.accuracy:.2%}"
+        if figures.metrics and "accuracy" not in figures.metrics:
+            reached = ", ".join(f"{name} {value:.4f}" for name, value in figures.metrics.items())
         say(
-            f"{self._mode}: loss {figures.loss:.4f}, accuracy {figures.accuracy:.2%} "
+            f"{self._mode}: loss {figures.loss:.4f}, {reached} "
             f"({figures.samples} samples, {figures.seconds:.1f} s, versions {versions})"
         )
 
 
-def summary(result: PassResult, mode: Mode, data: str) -> PassFigures:
+def summary(result: PassResult, mode: Mode, data: str, loss_name: str) -> PassFigures:
     """Means over all samples, summed in the order of the data: the same bits whatever came in first."""
     samples = sum(output.samples for output in result.outputs)
     loss = math.fsum(output.loss * output.samples for output in result.outputs) / samples
@@ -269,10 +272,17 @@ def summary(result: PassResult, mode: Mode, data: str) -> PassFigures:
         samples=samples,
         loss=loss,
         accuracy=correct / samples,
+        metrics={**_metrics(result.outputs, samples), **derived(loss_name, loss)},
         seconds=result.seconds,
         started_ms=result.started_ms,
         versions=versions,
     )
+
+
+def _metrics(outputs: Sequence[e.Evaluated], samples: int) -> dict[str, float]:
+    """Means of the batches' metrics, summed in the order of the data."""
+    names = outputs[0].metrics if outputs else ()
+    return {name: math.fsum(o.metrics.get(name, 0.0) * o.samples for o in outputs) / samples for name in names}
 
 
 def loss_evaluator(
@@ -283,7 +293,7 @@ def loss_evaluator(
     largest = definition.batch_size * prod(definition.layers[-1].out_shape)
 
     def make(answer: Callable[[e.Evaluated], None]) -> Callable[[e.Evaluate], None]:
-        return Evaluator(loss_named(definition.loss), largest, answer).put
+        return Evaluator(loss_named(definition.loss, definition.loss_settings), largest, answer).put
 
     return make
 

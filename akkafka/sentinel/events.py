@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
 from akkafka.protocol.messages import Array, Backward, Forward
@@ -68,9 +69,10 @@ class Evaluated:
     message: Forward
     samples: int
     loss: float
-    correct: int
+    correct: float  # samples; of a sequence the share of its positions
     dy: Array | None
     void: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means over the batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Evaluator:
 
     def __init__(self, loss: Loss, largest: int, answer: Callable[[Evaluated], None]) -> None:
         """`largest`: elements of the largest output that is expected. Compiles the loss if that was not done yet."""
-        loss(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))
+        loss(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))  # every loss takes this
         self._loss, self._answer = loss, answer
         self._thread = ThreadPoolExecutor(1, "loss") if largest > _INLINE_ELEMENTS else None
 
@@ -58,7 +58,9 @@ def _evaluate(loss: Loss, asked: Evaluate, message: Forward) -> Evaluated:
     result = loss(message.x, targets)
     if not math.isfinite(result.loss):
         return _void(asked, f"the loss is {result.loss}: the batch is left out (is the learning rate too high?)")
-    return Evaluated(asked.offset, message, len(targets), result.loss, result.correct, result.dlogits)
+    return Evaluated(
+        asked.offset, message, len(targets), result.loss, result.correct, result.dlogits, metrics=result.metrics
+    )
 
 
 def _void(asked: Evaluate, reason: str) -> Evaluated:

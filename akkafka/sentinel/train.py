@@ -77,7 +77,7 @@ class TrainSentinel:
             )
         )
         largest = definition.batch_size * prod(definition.layers[-1].out_shape)
-        self._evaluator = Evaluator(loss_named(definition.loss), largest, self._do)
+        self._evaluator = Evaluator(loss_named(definition.loss, definition.loss_settings), largest, self._do)
         await self._rim.open()
         reader = self._broker.reader
         self._homes = await patiently(partial(reader, f"{self._process}-homes"))

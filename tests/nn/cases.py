@@ -319,4 +319,76 @@ CASES = (
         buffers={"2.mean": 0.1, "2.var": 0.1},
         differs=True,
     ),
+    Case(
+        "embedding",
+        ({"type": "embedding", "count": 9, "out": 4},),
+        (5,),
+        (5, 4),
+        {"0.weight": (9, 4)},
+        "uint8",
+        below=9,
+    ),
+    Case("positional-embedding", ({"type": "positional-embedding"},), (5, 4), (5, 4), {"0.weight": (5, 4)}),
+    *(
+        Case(
+            f"{kind}{' last' if last else ''}",
+            ({"type": kind, "out": 3, "last": last},),
+            (4, 2),
+            (3,) if last else (4, 3),
+            {
+                "0.weight_x": (2, gates * 3),
+                "0.weight_h": (3, gates * 3),
+                "0.bias": (gates * 3,),
+                **({"0.bias_h": (3,)} if kind == "gru" else {}),
+            },
+        )
+        for kind, gates in (("rnn", 1), ("lstm", 4), ("gru", 3))
+        for last in (False, True)
+    ),
+    *(
+        Case(
+            f"attention{' causal' if causal else ''}",
+            ({"type": "attention", "heads": 2, "causal": causal, "bias": causal},),
+            (4, 6),
+            (4, 6),
+            {
+                "0.weight_qkv": (6, 18),
+                "0.weight_out": (6, 6),
+                **({"0.bias_qkv": (18,), "0.bias_out": (6,)} if causal else {}),
+            },
+        )
+        for causal in (False, True)
+    ),
+    Case(
+        "a block of a transformer",
+        (
+            {"type": "embedding", "count": 9, "out": 4},
+            {"type": "positional-embedding"},
+            {"type": "residual", "layers": [{"type": "layer-norm"}, {"type": "attention", "heads": 2, "causal": True}]},
+            {
+                "type": "residual",
+                "layers": [
+                    {"type": "rms-norm", "eps": 0.01},
+                    {"type": "each", "layers": [linear(4), {"type": "silu"}]},
+                ],
+            },
+        ),
+        (3,),
+        (3, 4),
+        {
+            "0.weight": (9, 4),
+            "1.weight": (3, 4),
+            "2.0.weight": (4,),
+            "2.0.bias": (4,),
+            "2.1.weight_qkv": (4, 12),
+            "2.1.weight_out": (4, 4),
+            "2.1.bias_qkv": (12,),
+            "2.1.bias_out": (4,),
+            "3.0.weight": (4,),
+            "3.1.0.weight": (4, 4),
+            "3.1.0.bias": (4,),
+        },
+        "uint8",
+        below=9,
+    ),
 )

@@ -53,6 +53,26 @@ def _batch_norm(data: Data, own: Params, x: torch.Tensor, training: bool) -> tor
     return functional.batch_norm(x, mean, var, own["weight"], own["bias"], training, eps=data.get("eps", 1e-5))
 
 
+def _recurrent(data: Data, own: Params, x: torch.Tensor, training: bool) -> torch.Tensor:
+    kinds = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+    theirs = kinds[data["type"]](x.shape[2], data["out"], batch_first=True, dtype=torch.float64)
+    second = torch.zeros_like(own["bias"])
+    if data["type"] == "gru":
+        second = torch.cat([second[: 2 * data["out"]], own["bias_h"]])
+    weights = {"weight_ih_l0": own["weight_x"].T, "weight_hh_l0": own["weight_h"].T}
+    weights |= {"bias_ih_l0": own["bias"], "bias_hh_l0": second}
+    states, _ = torch.func.functional_call(theirs, weights, x)
+    return states[:, -1] if data.get("last") else states
+
+
+def _attention(data: Data, own: Params, x: torch.Tensor, training: bool) -> torch.Tensor:
+    batch, steps, n = x.shape
+    qkv = functional.linear(x, own["weight_qkv"].T, own.get("bias_qkv"))
+    q, k, v = (part.reshape(batch, steps, data["heads"], -1).transpose(1, 2) for part in qkv.split(n, dim=2))
+    mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=data.get("causal", False))
+    return functional.linear(mixed.transpose(1, 2).reshape(x.shape), own["weight_out"].T, own.get("bias_out"))
+
+
 BLOCKS: dict[str, Callable[..., torch.Tensor]] = {
     "sequential": lambda data, *rest: forward(data["layers"], *rest),
     "residual": lambda data, params, x, *rest: x + forward(data["layers"], params, x, *rest),
@@ -85,6 +105,12 @@ WEIGHTED: dict[str, Callable[[Data, Params, torch.Tensor, bool], torch.Tensor]] 
         x, own["weight"], own.get("bias"), **_settings(data)
     ),
     "batch-norm": _batch_norm,
+    "embedding": lambda data, own, x, training: functional.embedding(x, own["weight"]),
+    "positional-embedding": lambda data, own, x, training: x + own["weight"],
+    "rnn": _recurrent,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "attention": _attention,
     "layer-norm": lambda data, own, x, training: functional.layer_norm(
         x, x.shape[-1:], own["weight"], own["bias"], data.get("eps", 1e-5)
     ),

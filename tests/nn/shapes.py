@@ -89,6 +89,16 @@ def group_norm(draw: Draw) -> Sized:
     )
 
 
+@st.composite
+def attention(draw: Draw) -> Sized:
+    heads = draw(few)
+    data = {"type": "attention", "heads": heads, "causal": draw(booleans), "bias": draw(booleans)}
+    return data, (draw(st.integers(1, 12)), heads * draw(few))
+
+
+sequences = st.tuples(st.integers(1, 8), some)
+
+
 SIZES: dict[str, st.SearchStrategy[Sized]] = {
     "linear": plain("linear", vector, out=some, bias=booleans),
     "leaky-relu": plain("leaky-relu", slope=st.floats(0, 0.9)),
@@ -104,6 +114,12 @@ SIZES: dict[str, st.SearchStrategy[Sized]] = {
     "layer-norm": plain("layer-norm", eps=st.sampled_from((1e-5, 1e-2))),
     "rms-norm": plain("rms-norm"),
     "group-norm": group_norm(),
+    "embedding": plain(
+        "embedding", st.one_of(st.tuples(some), st.tuples(few, some)), count=st.integers(1, 256), out=some
+    ),
+    "positional-embedding": plain("positional-embedding", sequences),
+    **{kind: plain(kind, sequences, out=some, last=booleans) for kind in ("rnn", "lstm", "gru")},
+    "attention": attention(),
     "reshape": reshape(),
     "sequential": st.tuples(
         st.fixed_dictionaries({"type": st.just("sequential"), "layers": st.just([{"type": "tanh"}, {"type": "elu"}])}),

@@ -234,3 +234,20 @@ def test_statistics_follow_the_batch_in_training_and_nothing_outside_of_it(case:
     outside = both_ways(layer, params, x, dy, EVALUATION)
     for name in layer.buffers:
         assert outside[f"grad {name}"].tobytes() == params[name].tobytes()
+
+
+def test_a_token_that_is_none_is_refused_with_what_is_taken() -> None:
+    case = next(case for case in CASES if case.name == "embedding")
+    with pytest.raises(ShapeError, match="tokens run from 9 to 9, takes 0 to 8"):
+        case.build().forward(case.weights(), np.full((2, 5), 9, np.uint8), TRAINING)
+
+
+def test_a_causal_position_knows_nothing_of_those_behind_it() -> None:
+    case = next(case for case in CASES if case.name == "attention causal")
+    layer, params, x = case.build(), case.weights(), case.batch(3)
+    y, _ = layer.forward(params, x, TRAINING)
+    later = x.copy()
+    later[:, 2:] += 1
+    z, _ = layer.forward(params, later, TRAINING)
+    assert y[:, :2].tobytes() == z[:, :2].tobytes()
+    assert not (y[:, 2:] == z[:, 2:]).any()

@@ -193,6 +193,43 @@ def _groups(data: Data, own: Mapping[str, F64], x: F64) -> F64:
     return normal.reshape(x.shape) * _channels(own["weight"], x) + _channels(own["bias"], x)
 
 
+def _sigmoid(x: F64) -> F64:
+    return 1 / (1 + np.exp(-x))
+
+
+def _recurrent(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    units = data["out"]
+    h = c = np.zeros((len(x), units))
+    states = []
+    for t in range(x.shape[1]):
+        zx, zh = x[:, t] @ own["weight_x"] + own["bias"], h @ own["weight_h"]
+        a, b = (np.split(z, z.shape[1] // units, axis=1) for z in (zx, zh))
+        if data["type"] == "rnn":
+            h = np.tanh(zx + zh)
+        elif data["type"] == "lstm":
+            c = _sigmoid(a[1] + b[1]) * c + _sigmoid(a[0] + b[0]) * np.tanh(a[2] + b[2])
+            h = _sigmoid(a[3] + b[3]) * np.tanh(c)
+        else:
+            r, z = _sigmoid(a[0] + b[0]), _sigmoid(a[1] + b[1])
+            h = (1 - z) * np.tanh(a[2] + r * (b[2] + own["bias_h"])) + z * h
+        states.append(h)
+    return h if data.get("last") else np.stack(states, axis=1)
+
+
+def _attention(data: Data, own: Mapping[str, F64], x: F64) -> F64:
+    n, heads = x.shape[2], data["heads"]
+    qkv: F64 = x @ own["weight_qkv"] + own.get("bias_qkv", 0)
+    outs = []
+    for head in range(heads):
+        q, k, v = (qkv[:, :, m * n + head * n // heads : m * n + (head + 1) * n // heads] for m in range(3))
+        scores = np.einsum("bid,bjd->bij", q, k) / math.sqrt(n / heads)
+        if data.get("causal"):
+            scores = np.where(np.tri(x.shape[1], dtype=bool), scores, -np.inf)
+        outs.append(_softmax({}, scores) @ v)
+    y: F64 = np.concatenate(outs, axis=2) @ own["weight_out"] + own.get("bias_out", 0)
+    return y
+
+
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 BLOCKS = {"sequential": _sequential, "residual": _residual, "parallel": _parallel, "each": _each}
 PLAIN: dict[str, Callable[[Data, F64], F64]] = {
@@ -215,4 +252,10 @@ WEIGHTED: dict[str, Callable[[Data, Mapping[str, F64], F64], F64]] = {
     "layer-norm": _rows,
     "rms-norm": _rows,
     "group-norm": _groups,
+    "embedding": lambda data, own, x: own["weight"][np.rint(x).astype(int)],
+    "positional-embedding": lambda data, own, x: x + own["weight"],
+    "rnn": _recurrent,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "attention": _attention,
 }

@@ -198,6 +198,7 @@ def test_the_compensation_ratio_is_that_of_the_two_norms(case: Case) -> None:
     optimizer, params, step = case.build(), arrays(0), steps(1)[0]
     state = optimizer.init(params)
     given = optimizer.compensation_ratio(params, state, step)
+    assert optimizer.compensates == case.compensates
     if not case.compensates:
         assert given == 0.0
         return

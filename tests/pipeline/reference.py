@@ -56,7 +56,7 @@ class Reference:
             params = layer.init(np.random.Generator(np.random.PCG64(seed)))
             self.weights.append([params])
             self._states.append(self._optimizers[gate].init(params))
-        self._loss = loss_named(definition.loss)
+        self._loss = loss_named(definition.loss, definition.loss_settings)
         self._data = load(definition.data, "train")
         self._plan = Plan(len(self._data), None, definition.batch_size, definition.seed)
 

@@ -201,6 +201,35 @@ def test_softmax_on_real_targets_is_refused() -> None:
     assert "real targets" in refused(data=own, gates=gates([{"type": "linear", "out": 10}]))
 
 
+REAL = {"name": "npz:x.npz", "sample_shape": [64], "dtype": "float32"}
+
+
+@pytest.mark.parametrize("loss", ("mse", "mae", "huber", "binary-cross-entropy"))
+def test_real_targets_take_losses_for_real_numbers(loss: str) -> None:
+    assert small(data=REAL, loss=loss, gates=gates([{"type": "linear", "out": 3}])).loss == loss
+
+
+@pytest.mark.parametrize("loss", ("mse", "mae", "huber"))
+def test_losses_for_real_numbers_are_refused_for_classes(loss: str) -> None:
+    assert "needs real targets" in refused(loss=loss)
+
+
+def test_binary_cross_entropy_takes_one_output_for_two_classes() -> None:
+    two = {**REAL, "classes": 2}
+    assert small(data=two, loss="binary-cross-entropy", gates=gates([{"type": "linear", "out": 1}])).classes == 2
+    told = refused(ShapeError, data=two, loss="binary-cross-entropy", gates=gates([{"type": "linear", "out": 2}]))
+    assert "(2,)" in told and "(1,)" in told
+    assert "10 classes" in refused(ShapeError, loss="binary-cross-entropy")
+
+
+def test_settings_of_the_loss_are_part_of_the_definition_and_checked() -> None:
+    smoothed = small(loss_settings={"smoothing": 0.1})
+    assert smoothed.hash != small().hash
+    assert parse_definition(smoothed.canonical) == smoothed
+    assert "loss_settings" not in small().canonical
+    assert "'smooting'" in refused(loss_settings={"smooting": 0.1})
+
+
 # What is wrong
 
 

@@ -38,7 +38,7 @@ class PassLine:
 class _Epoch:
     samples: int = 0
     loss: float = 0.0  # summed over samples
-    correct: int = 0
+    correct: float = 0
     last_ns: int = 0
 
 

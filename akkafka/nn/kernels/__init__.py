@@ -18,10 +18,13 @@ if TYPE_CHECKING:
         convolution,
         dense,
         elementwise,
+        embedding,
+        losses,
         masks,
         normalisation,
         orthogonal,
         pooling,
+        recurrent,
         softmax,
     )
 
@@ -30,10 +33,13 @@ NAMES = (
     "convolution",
     "dense",
     "elementwise",
+    "embedding",
+    "losses",
     "masks",
     "normalisation",
     "orthogonal",
     "pooling",
+    "recurrent",
     "softmax",
 )
 
@@ -43,10 +49,13 @@ __all__ = [
     "convolution",
     "dense",
     "elementwise",
+    "embedding",
+    "losses",
     "masks",
     "normalisation",
     "orthogonal",
     "pooling",
+    "recurrent",
     "softmax",
 ]
 

@@ -28,7 +28,7 @@ in_f64_1d = types.Array(f64, 1, "C", readonly=True)
 in_i32_3d = types.Array(types.int32, 3, "C", readonly=True)
 in_u8_1d = types.Array(types.uint8, 1, "C", readonly=True)
 in_i64_1d = types.Array(i64, 1, "C", readonly=True)
-i64_pair, ten_i64 = types.UniTuple(i64, 2), types.UniTuple(i64, 10)  # type: ignore[no-untyped-call]
+i64_pair, f64_pair, ten_i64 = types.UniTuple(i64, 2), types.UniTuple(f64, 2), types.UniTuple(i64, 10)  # type: ignore[no-untyped-call]
 loss_hits_bad = types.Tuple((f64, i64, i64))  # type: ignore[no-untyped-call]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])

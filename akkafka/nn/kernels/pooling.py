@@ -15,6 +15,8 @@ from akkafka.nn.kernels.machine import (
     f64,
     f64_1d,
     i32_3d,
+    i64,
+    i64_pair,
     in_f32_1d,
     in_f32_2d,
     in_f32_3d,
@@ -26,28 +28,40 @@ from akkafka.nn.layer import F32
 from akkafka.nn.window import Geometry
 
 
+@compiled(i64_pair, i64, i64, i64, i64)
+def cells(start: int, gap: int, count: int, size: int) -> tuple[int, int]:
+    """First and last + 1 of the window's cells start + cell·gap that are in 0…size - 1."""
+    first = 0 if start >= 0 else (-start + gap - 1) // gap
+    return first, min(count, (size - 1 - start) // gap + 1)
+
+
 @compiled(nothing, in_f32_3d, ten_i64, f32_3d, i32_3d)
 def greatest(x: F32, geometry: Geometry, out: F32, where: NDArray[np.int32]) -> None:
-    """out = greatest of each window (the rim is not seen, not-a-number passes), where = its y·W + x, the first's."""
+    """out = greatest of each window (the rim is not seen, not-a-number passes), where = its y·W + x, the first's.
+
+    Which of two numbers is greater is chance: the choice is made without a jump, that a processor would guess wrong.
+    """
     kh, kw, sh, sw, ph, pw, dh, dw, oh, ow = geometry
     height, width = x.shape[1], x.shape[2]
     for r in range(x.shape[0]):
+        pixels = x[r].reshape(-1)
         for p in range(oh):
+            top = p * sh - ph
+            i0, i1 = cells(top, dh, kh, height)
             for q in range(ow):
-                best, place = np.float32(-np.inf), np.int32(-1)
-                for i in range(kh):
-                    y = p * sh - ph + i * dh
-                    if y < 0 or y >= height:
-                        continue
-                    for j in range(kw):
-                        z = q * sw - pw + j * dw
-                        if z < 0 or z >= width:
-                            continue
-                        value = x[r, y, z]
-                        if value > best or place < 0 or value != value:
-                            best, place = value, np.int32(y * width + z)
+                left = q * sw - pw
+                j0, j1 = cells(left, dw, kw, width)
+                place = np.uint64((top + i0 * dh) * width + left + j0 * dw)
+                best = pixels[place]
+                for i in range(i0, i1):
+                    for j in range(j0, j1):
+                        at = np.uint64((top + i * dh) * width + left + j * dw)
+                        value = pixels[at]
+                        taken = (value > best) | (value != value)
+                        best = value if taken else best
+                        place = at if taken else place
                 out[r, p, q] = best
-                where[r, p, q] = place
+                where[r, p, q] = np.int32(place)
 
 
 @compiled(nothing, in_f32_3d, in_i32_3d, f32_3d)

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from akkafka.errors import LogLostError
 from akkafka.gate import events as e
+from akkafka.gate.inbox import Inbox
+from akkafka.gate.lane import Lane, LaneStart, Outgoing, Pending, Stashed, Statistics
 from akkafka.gate.ledger import Named
 from akkafka.gate.state import CountingRule, GateState, Params
 from akkafka.protocol.definition import mask_key
 from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
-from akkafka.protocol.sequence import Verdict, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,61 +45,6 @@ class CoreSettings:
     writer: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneStart:
-    """Where a gate takes a lane up: read from the last records of its own outputs."""
-
-    next_forward: int = 0  # seq
-    open: tuple[tuple[int, Hop], ...] = ()  # (seq, our entry of its trail) of batches forwarded, not yet applied
-
-
-@dataclass(slots=True, eq=False)
-class _Stashed:
-    hop: Hop
-    tape: Any = None  # None: forwarded by an earlier process, or its weights were rolled back
-
-
-@dataclass(slots=True, eq=False)
-class _Outgoing:
-    source: e.ForwardArrived  # kept, so that it can be computed again
-    state: GateState
-    message: Forward
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    computed: e.BackwardComputed
-    state: GateState | None  # after this record; None: the base it was computed on is gone
-    delivered: bool = False
-    appended: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    number: int
-    next_forward: int
-    next_backward: int
-    forwards: deque[tuple[int, e.ForwardArrived]] = field(default_factory=deque)  # (order of arrival, event)
-    backwards: deque[tuple[int, e.BackwardArrived]] = field(default_factory=deque)
-    outbox: deque[_Outgoing] = field(default_factory=deque)
-    stash: dict[int, _Stashed] = field(default_factory=dict)
-    inputs: dict[int, Forward] = field(default_factory=dict)  # fetched again
-    asked: set[int] = field(default_factory=set)  # seqs whose input is being fetched
-
-
-@dataclass(slots=True)
-class Statistics:
-    """What is counted, since this process began."""
-
-    updates: int = 0
-    voids: int = 0
-    duplicates: int = 0
-    refused: int = 0
-    staleness_sum: int = 0
-    staleness_max: int = 0
-    rollbacks: int = 0
-
-
 class GateCore:
     """See the module's docstring. `on(event)` returns what has to be done, in order."""
 
@@ -113,13 +59,13 @@ class GateCore:
         self.statistics = Statistics()
         self.leaving = False
         self._lanes = [
-            _Lane(i, lane.next_forward, start.applied[i], stash={seq: _Stashed(hop) for seq, hop in lane.open})
+            Lane(i, lane.next_forward, start.applied[i], stash={seq: Stashed(hop) for seq, hop in lane.open})
             for i, lane in enumerate(lanes)
         ]
+        self._inbox = Inbox(settings.run, settings.gate, settings.rule.fixed_lanes, self._lanes, self.statistics)
         self.named: deque[Named] = deque()  # what the certain records name, for the ledger, who forgets them
-        self._order = 0
         self._computing = False
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending] = deque()
         self._unanswered = 0  # appends
         self._adrift = False  # offsets no longer known: nothing is begun until the journal has been folded
         self._reading = False
@@ -157,11 +103,7 @@ class GateCore:
 
     def congested(self, direction: str) -> frozenset[int]:
         """Lanes whose waiting inputs have reached the bound."""
-        return frozenset(
-            lane.number
-            for lane in self._lanes
-            if len(lane.forwards if direction == "forward" else lane.backwards) >= self.settings.backlog
-        )
+        return self._inbox.congested(direction, self.settings.backlog)
 
     def next_input(self, direction: str, lane: int) -> int:
         """Seq of the lane's next input."""
@@ -175,69 +117,13 @@ class GateCore:
 
     # --- inputs -----------------------------------------------------------------------------------
 
-    def _forward_arrived(self, event: e.ForwardArrived) -> None:
-        message = event.message
-        lane = self._accept("forward", event.offset, message)
-        if lane is None:
-            return
-        if len(message.trail) != self.settings.gate:
-            self._refuse("forward", message.lane, event.offset, f"a trail of {len(message.trail)} gates")
-            return
-        match judge(message.seq, lane.next_forward):
-            case Verdict.DUPLICATE:
-                self.statistics.duplicates += 1
-            case Verdict.AHEAD:
-                reason = f"seq {message.seq} comes too early, the lane's next is {lane.next_forward}"
-                self._refuse("forward", message.lane, event.offset, reason)
-            case Verdict.NEXT:
-                lane.next_forward += 1
-                lane.forwards.append((self._arrival(), event))
-
-    def _backward_arrived(self, event: e.BackwardArrived) -> None:
-        message = event.message
-        lane = self._accept("backward", event.offset, message)
-        if lane is None:
-            return
-        if len(message.trail) <= self.settings.gate:
-            self._refuse("backward", message.lane, event.offset, f"a trail of {len(message.trail)} gates")
-            return
-        match judge(message.seq, lane.next_backward):
-            case Verdict.DUPLICATE:
-                self.statistics.duplicates += 1
-            case Verdict.AHEAD:
-                reason = f"seq {message.seq} comes too early, the lane's next is {lane.next_backward}"
-                self._refuse("backward", message.lane, event.offset, reason)
-            case Verdict.NEXT:
-                lane.next_backward += 1
-                lane.backwards.append((self._arrival(), event))
-
-    def _accept(self, direction: str, offset: int, message: Forward | Backward) -> _Lane | None:
-        """The lane of a message of this run, else None and a dead letter."""
-        reason = ""
-        if message.run != self.settings.run:
-            reason = f"of run {message.run}, this is {self.settings.run}"
-        elif message.lane >= len(self._lanes):
-            reason = f"lane {message.lane} of {len(self._lanes)}"
-        elif self._training(message) and self._beyond_schedule(message.lane):
-            reason = f"lane {message.lane} has no place in the fixed schedule"
-        if reason:
-            self._refuse(direction, message.lane, offset, reason)
-            return None
-        return self._lanes[message.lane]
-
-    def _beyond_schedule(self, lane: int) -> bool:
-        return bool(self.settings.rule.fixed_lanes) and lane >= self.settings.rule.fixed_lanes
-
-    def _training(self, message: Forward | Backward) -> bool:
-        return isinstance(message, Backward) or message.mode.training
-
-    def _arrival(self) -> int:
-        self._order += 1
-        return self._order
+    def _arrived(self, event: e.ForwardArrived | e.BackwardArrived) -> None:
+        refused = self._inbox.take(event)
+        if refused is not None:
+            self._out.append(refused)
 
     def _refuse(self, direction: str, lane: int, offset: int, reason: str) -> None:
-        self.statistics.refused += 1
-        self._out.append(e.Refuse(direction, lane, offset, reason))
+        self._out.append(self._inbox.refused(direction, lane, offset, reason))
 
     def _input_fetched(self, event: e.InputFetched) -> None:
         lane = self._lanes[event.lane]
@@ -286,7 +172,7 @@ class GateCore:
                 return False
         return False
 
-    def _backward_order(self) -> Iterator[_Lane]:
+    def _backward_order(self) -> Iterator[Lane]:
         for lane in self._lanes:
             while lane.backwards and lane.backwards[0][1].message.seq < self.newest.applied[lane.number]:
                 _, event = lane.backwards.popleft()  # another process's record counts for it
@@ -300,7 +186,7 @@ class GateCore:
         if lane.backwards:
             yield lane
 
-    def _ready_backward(self, lane: _Lane) -> bool:
+    def _ready_backward(self, lane: Lane) -> bool:
         event = lane.backwards[0][1]
         message = event.message
         hop = message.trail[self.settings.gate]
@@ -335,7 +221,7 @@ class GateCore:
         self._refuse("backward", event.message.lane, event.offset, void)
         return replace(event.message, dy=None, void=void)
 
-    def _input_again(self, lane: _Lane, seq: int, hop: Hop) -> Forward | None:
+    def _input_again(self, lane: Lane, seq: int, hop: Hop) -> Forward | None:
         fetched = lane.inputs.get(seq)
         if fetched is not None:
             return fetched
@@ -410,7 +296,7 @@ class GateCore:
         window = self.settings.window
         return message.mode.training and 0 < window <= message.seq - self.newest.applied[message.lane]
 
-    def _forward_rank(self, lane: _Lane) -> int:
+    def _forward_rank(self, lane: Lane) -> int:
         return lane.forwards[0][0]
 
     def _forward_state(self, message: Forward) -> GateState | None:
@@ -421,7 +307,7 @@ class GateCore:
         number = self.settings.rule.number(message.lane, message.seq)
         return self.states.get(max(0, number - self.settings.delay))
 
-    def _work_forward(self, lane: _Lane, event: e.ForwardArrived, state: GateState) -> None:
+    def _work_forward(self, lane: Lane, event: e.ForwardArrived, state: GateState) -> None:
         message = event.message
         reason = message.void or self.settings.check_input(message)
         if reason:
@@ -444,13 +330,13 @@ class GateCore:
             return
         self._forwarded(lane, source, job.state, event.y, event.tape, event.failure)
 
-    def _requeue(self, lane: _Lane, source: e.ForwardArrived) -> None:
+    def _requeue(self, lane: Lane, source: e.ForwardArrived) -> None:
         """Back among the inputs, at its place in the lane."""
         place = sum(event.message.seq < source.message.seq for _, event in lane.forwards)
         lane.forwards.insert(place, (0, source))
 
     def _forwarded(
-        self, lane: _Lane, source: e.ForwardArrived, state: GateState, y: Array | None, tape: Any, void: str
+        self, lane: Lane, source: e.ForwardArrived, state: GateState, y: Array | None, tape: Any, void: str
     ) -> None:
         hop = state.hop(source.offset)
         message = source.message
@@ -462,17 +348,17 @@ class GateCore:
             void=self._voiced(message, void),
         )
         if message.mode.training:
-            lane.stash[message.seq] = _Stashed(hop, tape)
+            lane.stash[message.seq] = Stashed(hop, tape)
         if void and not message.void:
             self._refuse("forward", lane.number, source.offset, out.void)
-        lane.outbox.append(_Outgoing(source, state, out))
+        lane.outbox.append(Outgoing(source, state, out))
         self._flush(lane)
 
     def _voiced(self, message: Forward, void: str) -> str:
         """A reason that says where it arose."""
         return void if not void or message.void else f"gate {self.settings.gate} ({self.settings.name}): {void}"
 
-    def _flush(self, lane: _Lane) -> None:
+    def _flush(self, lane: Lane) -> None:
         """Output commit: what was computed with a version leaves when the version exists."""
         while lane.outbox and lane.outbox[0].state.version <= self.certain.version:
             self._out.append(e.SendForward(lane.outbox.popleft().message))
@@ -491,7 +377,7 @@ class GateCore:
         state = event.state if current else None
         if state is not None:
             self._extend(state)
-        self._pending.append(_Pending(event, state))
+        self._pending.append(Pending(event, state))
         self._out.append(e.SendBackward(replace(message, source=event.job.offset, dy=event.dx, void=event.record.void)))
 
     def _extend(self, state: GateState) -> None:
@@ -587,7 +473,7 @@ class GateCore:
         for lane in self._lanes:
             self._take_back(lane)
 
-    def _take_back(self, lane: _Lane) -> None:
+    def _take_back(self, lane: Lane) -> None:
         while lane.outbox:
             outgoing = lane.outbox.popleft()
             lane.stash.pop(outgoing.message.seq, None)
@@ -673,7 +559,7 @@ class GateCore:
         self._append_due()
         self._begin_next()
 
-    def _give_back(self, late: _Pending) -> None:
+    def _give_back(self, late: Pending) -> None:
         """Others' records have come before this one, and now it is out of reach: back among the inputs, to be voided.
 
         What waits behind it was made on top of it and goes back, too.
@@ -731,8 +617,8 @@ class GateCore:
 
 
 _HANDLERS: dict[type, Callable[[GateCore, Any], None]] = {
-    e.ForwardArrived: GateCore._forward_arrived,
-    e.BackwardArrived: GateCore._backward_arrived,
+    e.ForwardArrived: GateCore._arrived,
+    e.BackwardArrived: GateCore._arrived,
     e.ForwardComputed: GateCore._forward_computed,
     e.BackwardComputed: GateCore._backward_computed,
     e.Folded: GateCore._folded,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
-from akkafka.gate.core import LaneStart
+from akkafka.gate.lane import LaneStart
 from akkafka.gate.snapshot import Snapshot
 from akkafka.gate.state import CountingRule, GateState, Stepper, apply_record, pass_over
 from akkafka.protocol import wire

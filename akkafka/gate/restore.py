@@ -9,7 +9,7 @@ from akkafka.broker.base import Broker, Reader, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import last_records, read_range, read_to_end, reading
 from akkafka.errors import LogLostError
-from akkafka.gate.core import LaneStart
+from akkafka.gate.lane import LaneStart
 from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.model import Model
 from akkafka.gate.recovery import (

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
-from akkafka.gate.core import CoreSettings, GateCore, LaneStart
+from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.lane import LaneStart
 from akkafka.gate.state import CountingRule, GateState, apply_record, initial_state
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Backward, Forward, Hop, JournalRecord, Mode, Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from akkafka.gate import events as e
-from akkafka.gate.core import LaneStart
+from akkafka.gate.lane import LaneStart
 from akkafka.protocol.messages import Mode
 
 from ..simulation import toy

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from akkafka.gate import events as e
-from akkafka.gate.core import CoreSettings, GateCore, LaneStart
+from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.lane import LaneStart
 from akkafka.gate.state import CountingRule
 
 from .bench import RUN, Bench, after, entry, record_of, zero

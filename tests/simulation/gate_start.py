@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from akkafka.gate import recovery
-from akkafka.gate.core import LaneStart
+from akkafka.gate.lane import LaneStart
 from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.recovery import Folding, MissingWeightsError, OutputFact
 from akkafka.gate.snapshot import Shelf, Snapshot

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from akkafka.gate import core, ledger, recovery
+from akkafka.gate import core, inbox, ledger, recovery
 from akkafka.gate import events as e
 from akkafka.gate.core import GateCore
+from akkafka.gate.lane import Lane, LaneStart
 from akkafka.gate.ledger import Kept
 from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import OutputFact
@@ -59,7 +60,7 @@ def _appends_before_delivery(patch: Patch) -> None:
 
 
 def _forwards_before_commit(patch: Patch) -> None:
-    def flush(self: GateCore, lane: core._Lane) -> None:
+    def flush(self: GateCore, lane: Lane) -> None:
         while lane.outbox:
             self._out.append(e.SendForward(lane.outbox.popleft().message))
 
@@ -151,7 +152,7 @@ def _ignores_the_chain(patch: Patch) -> None:
 def _resumes_too_far(patch: Patch) -> None:
     honest = recovery.lane_start
 
-    def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[core.LaneStart, int]:
+    def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[LaneStart, int]:
         start, offset = honest(facts, applied)
         return start, offset + bool(facts)
 
@@ -190,7 +191,7 @@ def _counts_what_is_out_of_reach(patch: Patch) -> None:
 
 
 def _steps_with_what_is_out_of_reach(patch: Patch) -> None:
-    def ready(self: GateCore, lane: core._Lane) -> bool:
+    def ready(self: GateCore, lane: Lane) -> bool:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(CountingRule, "within_reach", lambda self, hop, version: True)
             return honest(self, lane)
@@ -235,7 +236,7 @@ def _fixed_takes_the_newest(patch: Patch) -> None:
 
 
 def _backward_in_order_of_arrival(patch: Patch) -> None:
-    def order(self: GateCore) -> list[core._Lane]:
+    def order(self: GateCore) -> list[Lane]:
         waiting = [lane for lane in self._lanes if lane.backwards]
         return sorted(waiting, key=lambda lane: lane.backwards[0][0])
 
@@ -249,7 +250,7 @@ def _believes_all_outputs(patch: Patch) -> None:
 def _folds_without_rollback(patch: Patch) -> None:
     honest = GateCore._take_back
 
-    def take_back(self: GateCore, lane: core._Lane) -> None:
+    def take_back(self: GateCore, lane: Lane) -> None:
         kept = list(lane.outbox)
         honest(self, lane)
         lane.forwards.clear()
@@ -295,8 +296,8 @@ def _forgets_lost_batches(patch: Patch) -> None:
 
 
 MUTANTS = [
-    Mutant("a gate takes duplicates for new batches", lambda p: p.setattr(core, "judge", _takes_duplicates)),
-    Mutant("a gate takes batches ahead of their turn", lambda p: p.setattr(core, "judge", _takes_gaps)),
+    Mutant("a gate takes duplicates for new batches", lambda p: p.setattr(inbox, "judge", _takes_duplicates)),
+    Mutant("a gate takes batches ahead of their turn", lambda p: p.setattr(inbox, "judge", _takes_gaps)),
     Mutant("a record is appended before its gradient is delivered", _appends_before_delivery),
     Mutant("forwards leave before their version exists", _forwards_before_commit),
     Mutant("a snapshot is ahead of the journal", _snapshots_speculation),

@@ -72,7 +72,7 @@ class Layer(Protocol):
 
     @property
     def in_dtype(self) -> np.dtype[Any]:
-        """float32, or uint8 where no weighted layer came before (pixels travel as uint8)."""
+        """float32, or uint8 (pixels) or int32 (tokens) where no weighted layer came before."""
 
     @property
     def out_dtype(self) -> np.dtype[Any]:

@@ -218,6 +218,13 @@ CASES = (
         {"0.weight": (4, 2, 3, 2)},
     ),
     Case(
+        "conv2d of every other pixel",
+        ({"type": "conv2d", "out": 2, "kernel": 3, "stride": 2, "padding": 1},),
+        (1, 5, 6),
+        (2, 3, 3),
+        {"0.weight": (2, 1, 3, 3), "0.bias": (2,)},
+    ),
+    Case(
         "conv2d of one pixel for each channel",
         ({"type": "conv2d", "out": 3, "kernel": 1, "stride": 2, "groups": 3},),
         (3, 4, 3),

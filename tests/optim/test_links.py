@@ -35,10 +35,10 @@ def test_weight_decay_is_part_of_the_gradient_or_of_the_step(data: dict[str, Any
     one = arrays(0)
     state = decaying.init(one)
     for step in steps(3):
-        fresh = Step(step.grads, one, 0, step.version)
+        fresh = Step(step.grads, one, 2, step.version)  # stale in number, so that look-ahead looks ahead
         proper = {n: state[f"x.{n}"] if data["type"] == "spectrain" else w for n, w in one.items()}
         pulled = {name: g + np.float32(0.05) * proper[name] for name, g in step.grads.items()}
-        same = Step(step.grads if decoupled else pulled, one, 0, step.version)
+        same = Step(step.grads if decoupled else pulled, one, 2, step.version)
         expected, _ = without.update(one, state, same)
         if decoupled:
             expected = {n: w - np.float32(0.1 * 0.05) * one[n] for n, w in expected.items()}

@@ -24,6 +24,7 @@ __all__ = ["KafkaBroker"]
 DEFAULT_REPLICATION = 3  # as many copies as survive the loss of one broker with one more to spare
 PAUSE_S = 0.03  # between looks at the metadata while a topic comes or goes: 20 to 100 ms on one node
 BACKOFF_S = 0.1
+SETTLING_S = 60.0  # for topics to get leaders or to go: 10 s were not enough on a machine with ten times its load
 FETCH_KEY = 1
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class KafkaBroker:
         missing = [spec for spec in specs if found.get(spec.name, {"error_code": 3})["error_code"]]
         if missing:
             await self._patiently(lambda: self._create(missing))
-        await self._until(lambda: self._have_leaders(specs), f"the leaders of {', '.join(names)}")
+        await self._until(lambda: self._have_leaders(specs), f"the leaders of {_told(names)}")
         for spec in specs:
             if self._link.partitions(spec.name) != spec.partitions:
                 raise BrokerError(
@@ -87,7 +88,7 @@ class KafkaBroker:
         """See base.Broker; topics that are not there are as good as deleted."""
         await self._open()
         await self._patiently(lambda: self._delete(list(names)))
-        await self._until(lambda: self._are_gone(names), f"the end of {', '.join(names)}")
+        await self._until(lambda: self._are_gone(names), f"the end of {_told(names)}")
 
     async def bounds(self, parts: Collection[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         """See base.Broker; BrokerError for a partition that does not exist."""
@@ -160,10 +161,12 @@ class KafkaBroker:
             await asyncio.sleep(BACKOFF_S)
 
     async def _until(self, done: Callable[[], Awaitable[bool]], what: str) -> None:
-        deadline = time.monotonic() + self.connection.patience_s
+        """Wait for what a broker that answers has begun: longer than for an answer, as it may be very busy."""
+        limit = max(SETTLING_S, self.connection.patience_s)
+        deadline = time.monotonic() + limit
         while not await self._patiently(done):
             if time.monotonic() > deadline:
-                raise BrokerUnavailableError(f"waited {self.connection.patience_s:g} s in vain for {what}")
+                raise BrokerUnavailableError(f"waited {limit:g} s in vain for {what}")
             await asyncio.sleep(PAUSE_S)
 
     async def _create(self, specs: Sequence[TopicSpec]) -> None:
@@ -274,3 +277,9 @@ def _refuse(error: type[Exception], code: int, message: str) -> None:
     if getattr(error, "retriable", False):
         raise BrokerUnavailableError(text)
     raise BrokerError(text)
+
+
+def _told(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    first = ", ".join(sorted(names)[:3])
+    return first if len(names) <= 3 else f"{first} and {len(names) - 3} more topics"

@@ -215,7 +215,7 @@ def test_two_training_sentinels_share_an_epoch_and_no_sample_is_lost_or_doubled(
     async def scene() -> None:
         name = unique()
         async with connected(processes.bootstrap) as broker:
-            network = await define(broker, small_definition("batch_size=100", "lanes.train=2"), name)
+            network = await define(broker, small_definition("batch_size=100", "lanes.train=2"), name, keep_log=True)
             processes.gate(name, 0, 1, 2)
             trainers = [processes.start("sentinel", "train", "--network", name, "--epochs", "6") for _ in range(2)]
             assert [await trainer.exit_code() for trainer in trainers] == [0, 0]

@@ -60,7 +60,7 @@ def test_own_data_train_a_spare_lane_beside_the_networks_own_and_every_batch_cou
     async def scene() -> None:
         name = unique()
         async with connected(processes.bootstrap) as broker:
-            network = await define(broker, small_definition("schedule.window=2"), name)
+            network = await define(broker, small_definition("schedule.window=2"), name, keep_log=True)
             (own,), (spare,) = network.definition.plan.of(Mode.TRAIN), network.definition.plan.spare
             watch = Watch(broker, network)
             processes.gate(name, 0, 1, 2)
@@ -91,7 +91,7 @@ def test_own_data_go_on_where_they_were_and_other_data_find_no_lane(
     async def scene() -> None:
         name = unique()
         async with connected(processes.bootstrap) as broker:
-            network = await define(broker, small_definition("schedule.window=2"), name)
+            network = await define(broker, small_definition("schedule.window=2"), name, keep_log=True)
             (spare,) = network.definition.plan.spare
             processes.gate(name, 0, 1, 2)
             first = guest(processes, name, "--epochs", str(EPOCHS))

@@ -60,12 +60,19 @@ class GateAudit:
         self.shelf.put(key, value)
 
     def _close_shelf(self) -> None:
+        strange = list(self.shelf.faults)
         for snapshot in self.shelf.snapshots():
             state = replace(snapshot.state, params={}, optimizer={})
             older = {version: replace(old, params={}) for version, old in snapshot.older.items()}
             self.snapshots.append(Snapshot(snapshot.manifest, state, older))
             self._older.update({version: old.chain[:TRAIL_CHAIN_BYTES] for version, old in older.items()})
-        for fault in self.shelf.faults:
+        whole = {id(snapshot.manifest) for snapshot in self.snapshots}
+        broken = [manifest for manifest in self.shelf.manifests() if id(manifest) not in whole]
+        newest = sorted({snapshot.state.version for snapshot in self.snapshots}, reverse=True)[:KEPT]
+        needed = newest[-1] if len(newest) == KEPT else 0
+        told = zip(broken, self.shelf.faults[len(strange) :], strict=True)
+        # One that is older than those in use was finished late, by a writer whose first chunks were cleared away.
+        for fault in [*strange, *(fault for manifest, fault in told if manifest.version >= needed)]:
             self._findings.add("snapshot", fault, gate=self.gate)
 
     # --- the journal ------------------------------------------------------------------------------

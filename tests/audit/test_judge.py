@@ -265,6 +265,20 @@ def test_a_torn_snapshot_is_named(log: Log) -> None:
     assert f"gate 0: snapshot of version {BATCHES}" in fault and "chunk 0 of 1 is missing" in fault
 
 
+def test_an_old_snapshot_that_was_finished_too_late_is_no_fault(log: Log) -> None:
+    # Past fault: its first chunks were cleared away as leftovers before its writer, asleep, wrote the manifest.
+    newest = log.judged().gates[0].snapshots[0].manifest
+    held = log.snapshot(0)
+    key = manifest_key(newest.version, newest.writer)
+    at = next(i for i, r in enumerate(held.records) if r.key == key and r.value is not None)
+    late = replace(newest, version=0, writer="late")
+    held.records.append(
+        replace(held.records[at], key=manifest_key(0, "late"), value=wire.encode(late), offset=held.high)
+    )
+    held.high += 1
+    assert not log.faults()
+
+
 def test_a_snapshot_without_a_manifest_is_only_unfinished(log: Log) -> None:
     del log.snapshot(0).records[newest_chunk(log) + 1 :]
     judge = log.judged()

@@ -7,7 +7,7 @@ from pathlib import Path
 from akkafka.broker.embedded.settings import MIB, BrokerSettings
 
 HOST = "127.0.0.1"  # this machine only: the broker has no passwords, so no other machine may reach it
-NETWORK_THREADS, IO_THREADS = 2, 4
+NETWORK_THREADS, IO_THREADS = 1, 2
 ENVELOPE_BYTES = MIB  # room for envelope, headers and record batch around the largest message
 
 

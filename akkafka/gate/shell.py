@@ -376,11 +376,10 @@ class Gate:
         """With the data set that its rows belong to, or why there is none; the first batch of each waits for it."""
         assert message.rows is not None, "the caller looks"
         found: Samples | str | None = self._library.held(message.rows.data)
-        while found is None:
+        if found is None:
             self._waiting_for = f"data set {message.rows.data.hex()}"
-            with suppress(BrokerUnavailableError):
-                found = await self._library.fetch(message.rows.data)
-        self._waiting_for = ""
+            found = await patiently(partial(self._library.fetch, message.rows.data))
+            self._waiting_for = ""
         rows = replace(message.rows, missing=found) if isinstance(found, str) else replace(message.rows, samples=found)
         return replace(message, rows=rows)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Producer, TopicPartition
+from akkafka.broker.base import Broker, OffsetGoneError, Producer, TopicPartition
 from akkafka.broker.network import Network
+from akkafka.broker.patience import patiently
 from akkafka.broker.reading import reading
 from akkafka.gate import events as e
 from akkafka.gate.restore import read_journal
-
-_PAUSE_S = 0.2
 
 
 class Journal:
@@ -41,11 +40,7 @@ class Journal:
 
         Raises OffsetGoneError if `start` is no longer held.
         """
-        while True:
-            try:
-                return await self._read(start)
-            except BrokerUnavailableError:
-                await asyncio.sleep(_PAUSE_S)
+        return await patiently(lambda: self._read(start))
 
     async def close(self) -> None:
         """Let go."""

@@ -1,7 +1,9 @@
 """An idempotent producer that keeps order, gives real offsets, and can be thrown away at any moment.
 
-Each partition has a queue and at most one request in flight; what queues up meanwhile travels as one batch. A request
-that is not answered is sent again with the same sequence numbers, so the broker appends it once. Sequence numbers move
+Each partition has a queue and at most one request in flight; what queues up meanwhile travels as one batch. As long as
+all goes well that is a matter of callbacks; a task takes over a partition that has no leader known, or whose request
+was not answered with an offset. What was not answered is sent again with the same sequence numbers, so the broker
+appends it once. Sequence numbers move
 on only with an acknowledgement, so a record the broker refuses for its size leaves no gap. The first failure breaks the
 producer as a whole and closes its sockets: nothing of it can reach the log after its successor has read the log's end
 (save what the network still holds, which receivers drop as duplicates).
@@ -10,19 +12,20 @@ producer as a whole and closes its sockets: nothing of it can reach the log afte
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from akkafka.broker import batches, requests
 from akkafka.broker.base import BrokerUnavailableError, DeliveryError, Headers, RecordTooLargeError, TopicPartition
+from akkafka.broker.channel import Answer
 from akkafka.broker.link import Link
 from akkafka.errors import AkkafkaError, BrokerError
 
@@ -32,6 +35,7 @@ RECORD_OVERHEAD_BYTES = 100  # batch header (61) and the record's own lengths
 UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 MAX_SEQUENCE = 2**31 - 1
+UNKNOWN = 3  # error code: there is no such topic or partition
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +57,11 @@ class Lane:
     where: TopicPartition
     waiting: deque[Item] = field(default_factory=deque)
     flying: list[Item] = field(default_factory=list)
+    batch: list[bytes] = field(default_factory=list)  # what is flying, as it was sent
+    since: float = 0.0  # when it was sent first
     sequence: int = 0
-    task: asyncio.Task[None] | None = None
+    begun: bool = False  # a batch is on its way, or is about to be
+    task: asyncio.Task[None] | None = None  # where something went wrong
     singly: bool = False  # after a batch was too large: one record at a time until the queue is empty
 
 
@@ -69,8 +76,10 @@ class KafkaProducer:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._error: DeliveryError | None = None
         self._closed = False
+        self._over = False  # all that was not acknowledged has been failed; nothing more is sent
         self._pending = 0
         self._pid, self._epoch = -1, -1
+        self._emptied: asyncio.Future[None] | None = None  # while it closes: nothing is pending any more
 
     async def open(self) -> None:
         """Get a producer id; BrokerUnavailableError if the cluster does not give one within the patience."""
@@ -111,66 +120,103 @@ class KafkaProducer:
         if lane is None:
             lane = self._lanes[where] = Lane(TopicPartition(*where))
         lane.waiting.append(Item(value, key, headers, size, future, time.time_ns() // 1_000_000))
-        if lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._drain(lane), name=f"producer {self.name}")
+        if not lane.begun:
+            lane.begun = True
+            asyncio.get_running_loop().call_soon(self._launch, lane)
         return future
 
     async def close(self, *, timeout: float = 5.0) -> None:
         """See base.Producer; what is not acknowledged in time fails with DeliveryError."""
         self._closed = True
+        if self._pending and self._error is None:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=timeout)
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout)
-        tasks = [task for task in tasks if not task.done()]
         self._fail_all(DeliveryError(f"producer {self.name} was closed before the record was acknowledged"))
-        for task in tasks:
-            task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
         await self._link.close()
         self._forget(self)
 
-    # -- delivery
+    # -- delivery, as long as all goes well
 
-    async def _drain(self, lane: Lane) -> None:
-        """Deliver this partition's queue, batch by batch, until it is empty."""
+    def _launch(self, lane: Lane) -> None:
+        """Send the partition's next batch, if there is one and nothing is broken."""
+        if not lane.waiting or self._over:
+            lane.begun = lane.singly = False
+            return
+        lane.flying = _take_batch(lane)
+        lane.batch = self._encoded(lane)
+        lane.since = time.monotonic()
+        node = self._link.leader(lane.where)
+        channel = None if node is None else self._link.channel(node)
+        if node is None or channel is None:
+            self._rescue(lane, None, tried=False)
+            return
+        wait = min(self._patience, self._link.settings.request_timeout_s)
+        body = requests.produce(lane.where, lane.batch, int(wait * 1000))
+        answered = partial(self._answered, lane, node)
+        channel.ask(requests.PRODUCE, requests.PRODUCE_VERSION, body, answered, wait)
+
+    def _answered(self, lane: Lane, node: int, answer: Answer) -> None:
+        if self._over:
+            return
         try:
-            while lane.waiting and self._error is None:
-                lane.flying = _take_batch(lane)
-                await self._deliver(lane)
-                lane.flying = []
-            lane.singly = False
+            code, offset = requests.produced(self._link.heard(node, answer))
+        except BrokerUnavailableError:
+            self._rescue(lane, None)
+        except (AkkafkaError, ValueError, struct.error) as error:
+            self._break(lane, error if isinstance(error, AkkafkaError) else BrokerError(f"unexpected {error!r}"))
+        else:
+            if code or offset < 0:
+                self._rescue(lane, (code, offset))
+                return
+            self._acknowledged(lane, offset)
+            self._launch(lane)
+
+    # -- delivery, when something went wrong
+
+    def _rescue(self, lane: Lane, answer: tuple[int, int] | None, *, tried: bool = True) -> None:
+        """Leave the partition to a task, which knows what to do about `answer` (None: there is none)."""
+        work = self._rescued(lane, answer, tried)
+        lane.task = asyncio.get_running_loop().create_task(work, name=f"producer {self.name}")
+
+    async def _rescued(self, lane: Lane, answer: tuple[int, int] | None, tried: bool) -> None:
+        try:
+            await self._deliver(lane, answer, tried)
         except AkkafkaError as error:
             self._break(lane, error)
         except Exception as error:  # a fault of ours or of aiokafka must not leave futures hanging
             self._break(lane, BrokerError(f"unexpected {error!r}"))
         finally:
             lane.task = None
+        self._launch(lane)
 
-    async def _deliver(self, lane: Lane) -> None:
-        """Send the batch in flight until it is acknowledged, refused, or the time is up."""
-        started = time.monotonic()
-        deadline = started + self._patience  # not since it was queued: its predecessor may have sat out a restart
-        data = self._encode(lane)
+    async def _deliver(self, lane: Lane, answer: tuple[int, int] | None, tried: bool) -> None:
+        """Settle the batch in flight: sent again until it is acknowledged, refused, or the time is up."""
+        deadline = lane.since + self._patience  # not since it was queued: its predecessor may have sat out a restart
+        if not tried:
+            answer = await self._asked_again(lane, deadline)
         attempt = 0
-        while True:
-            try:
-                answer = await self._ask(lane, data, deadline)
-            except BrokerUnavailableError:
-                answer = None
-                if time.monotonic() >= deadline:
-                    raise
-            if answer is not None and self._settled(lane, answer, started):
-                return
+        while answer is None or not self._settled(lane, answer):
             await asyncio.sleep(min(_backoff(attempt), max(0.0, deadline - time.monotonic())))
-            attempt += 1
             if time.monotonic() >= deadline:
                 raise BrokerError(f"no acknowledgement for {self._patience:g} s")
             with suppress(BrokerUnavailableError):
                 await self._link.refresh([lane.where.topic])
+            answer = await self._asked_again(lane, deadline)
+            attempt += 1
 
-    async def _ask(self, lane: Lane, data: bytes, deadline: float) -> tuple[int, int] | None:
-        """(Error code, base offset), None if the partition has no leader now."""
+    async def _asked_again(self, lane: Lane, deadline: float) -> tuple[int, int] | None:
+        """(Error code, base offset); None if there is no leader, or no answer while there is time for another try."""
+        try:
+            return await self._ask(lane, deadline)
+        except BrokerUnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            return None
+
+    async def _ask(self, lane: Lane, deadline: float) -> tuple[int, int] | None:
         topic, partition = lane.where
         node = self._link.leader(lane.where)
         if node is None:
@@ -178,15 +224,12 @@ class KafkaProducer:
             node = self._link.leader(lane.where)
             if node is None:
                 there = self._link.partitions(topic)
-                return (3, -1) if partition >= there else None
-        left = max(0.05, deadline - time.monotonic())
-        wait = min(left, self._link.settings.request_timeout_s)
-        request = ProduceRequest(None, -1, int(wait * 1000), [(topic, [(partition, data)])])
-        answer = await self._link.request(node, request, timeout=wait)
-        code, offset = answer.topics[0][1][0][1:3]
-        return code, offset
+                return (UNKNOWN, -1) if partition >= there else None
+        wait = min(max(0.05, deadline - time.monotonic()), self._link.settings.request_timeout_s)
+        body = requests.produce(lane.where, lane.batch, int(wait * 1000))
+        return requests.produced(await self._link.ask(node, requests.PRODUCE, requests.PRODUCE_VERSION, body, wait))
 
-    def _settled(self, lane: Lane, answer: tuple[int, int], started: float) -> bool:
+    def _settled(self, lane: Lane, answer: tuple[int, int]) -> bool:
         """True if the batch is done with, False to try again; raises what breaks the producer."""
         code, offset = answer
         error = kafka_errors.for_code(code)
@@ -197,7 +240,7 @@ class KafkaProducer:
             self._too_large(lane)
             return True
         if error is kafka_errors.UnknownTopicOrPartitionError:
-            if time.monotonic() - started < min(UNKNOWN_TOPIC_GRACE_S, self._link.settings.patience_s):
+            if time.monotonic() - lane.since < min(UNKNOWN_TOPIC_GRACE_S, self._link.settings.patience_s):
                 return False
             raise BrokerError("there is no such topic or partition")
         if error in (kafka_errors.DuplicateSequenceNumber, kafka_errors.NoError):
@@ -209,27 +252,30 @@ class KafkaProducer:
     def _acknowledged(self, lane: Lane, base: int) -> None:
         lane.sequence = (lane.sequence + len(lane.flying)) & MAX_SEQUENCE
         for place, item in enumerate(lane.flying):
-            self._pending -= item.size
+            self._settle(item)
             if not item.future.done():
                 item.future.set_result(base + place)
+        lane.flying, lane.batch = [], []
+
+    def _settle(self, item: Item) -> None:
+        self._pending -= item.size
+        if not self._pending and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def _too_large(self, lane: Lane) -> None:
         """Nothing of the batch is in the log: the one record fails, several are tried one by one."""
-        if len(lane.flying) > 1:
-            lane.waiting.extendleft(reversed(lane.flying))
+        flying, lane.flying, lane.batch = lane.flying, [], []
+        if len(flying) > 1:
+            lane.waiting.extendleft(reversed(flying))
             lane.singly = True
             return
-        item = lane.flying[0]
-        self._pending -= item.size
+        item = flying[0]
+        self._settle(item)
         _fail(item.future, _too_large(lane.where, item.size, "the topic's max.message.bytes"))
 
-    def _encode(self, lane: Lane) -> bytes:
-        builder: Any = DefaultRecordBatchBuilder(
-            2, 0, False, self._pid, self._epoch, lane.sequence, MAX_RECORD_BYTES + BATCH_BYTES
-        )
-        for place, item in enumerate(lane.flying):
-            builder.append(place, item.timestamp_ms, item.key, item.value, list(item.headers))
-        return builder.build()  # type: ignore[no-any-return]
+    def _encoded(self, lane: Lane) -> list[bytes]:
+        records = [(item.timestamp_ms, item.key, item.value, item.headers) for item in lane.flying]
+        return batches.encoded(records, self._pid, self._epoch, lane.sequence)
 
     # -- failure
 
@@ -243,6 +289,7 @@ class KafkaProducer:
         self._fail_all(broken)
 
     def _fail_all(self, error: DeliveryError) -> None:
+        self._over = True
         if self._error is None and not self._closed:
             self._error = error
         self._link.abort()
@@ -252,11 +299,13 @@ class KafkaProducer:
                     failure = DeliveryError(str(error), hint=error.hint)
                     failure.__cause__ = error.__cause__
                     _fail(item.future, failure)
-            lane.flying = []
+            lane.flying, lane.batch = [], []
             lane.waiting.clear()
             if lane.task is not None and lane.task is not asyncio.current_task():
                 lane.task.cancel()
         self._pending = 0
+        if self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def _refusal(self, where: TopicPartition, size: int) -> BrokerError | None:
         if self._closed or self._error is not None:

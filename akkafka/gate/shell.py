@@ -24,6 +24,7 @@ from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import keep_trimming
 from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
 from akkafka.gate import events as e
+from akkafka.gate.company import Company
 from akkafka.gate.compute import ComputeThread
 from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.journal import Journal
@@ -85,6 +86,7 @@ class Gate:
         self._self = psutil.Process()
         self._needs = Needs(network.lane_count, network.definition.schedule.window)
         self._library = library or library_for(broker, network, process)
+        self._company = Company(network.definition.schedule.burst)
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""
@@ -145,9 +147,13 @@ class Gate:
         self._do(e.LeaveAsked())
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
-                while not (self._core.idle and self._core.flushed and not self._outlet.waiting) and not self._error:
+                while not (self._flushed and not self._outlet.waiting) and not self._error:
                     self._changed.clear()
                     await self._changed.wait()
+
+    @property
+    def _flushed(self) -> bool:
+        return self._core.idle and self._core.flushed and self._company.empty
 
     async def _close(self) -> None:
         if self._error is None:
@@ -211,7 +217,7 @@ class Gate:
     def _do(self, event: e.Event) -> None:
         """Tell the core, act on what it asks for."""
         try:
-            for instruction in self._core.on(event):
+            for instruction in self._company.of(event, self._core.on(event)):
                 self._ACTIONS[type(instruction)](self, instruction)
         except Exception as error:
             self._fail(error)

@@ -74,6 +74,7 @@ class TrainSentinel:
                 max_staleness=definition.max_staleness,
                 courses={lane: course.lane_course for lane, course in self._courses.items()},
                 epochs=self._epochs,
+                burst=definition.schedule.burst,
             )
         )
         largest = definition.batch_size * prod(definition.layers[-1].out_shape)

@@ -34,6 +34,7 @@ class TrainSettings:
     max_staleness: int
     courses: dict[int, LaneCourse]  # of the lanes that this process has the data for
     epochs: int | None = None  # None: until asked to leave
+    burst: int = 1  # places in a window that are waited for, so that batches travel together
 
 
 @dataclass(slots=True)
@@ -255,16 +256,21 @@ class TrainCore:
     # --- issuing ----------------------------------------------------------------------------------
 
     def _issue(self) -> None:
-        """Fill the windows, lane by lane in turn, so that no lane starves another."""
+        """Fill the windows that have room for a burst, lane by lane in turn, so that no lane starves another."""
+        wide = [number for number, lane in self._lanes.items() if self._room(lane) >= self._burst]
         while not self.leaving and self.held_up_by is None:
-            ready = [number for number, lane in self._lanes.items() if self._may_issue(lane)]
+            ready = [n for n in wide if self._room(self._lanes[n]) > 0 and not self._exhausted(self._lanes[n])]
             if not ready:
                 return
             for number in ready:
                 self._issue_one(number, self._lanes[number])
 
-    def _may_issue(self, lane: _Lane) -> bool:
-        return lane.issued - lane.home < self.settings.window and not self._exhausted(lane)
+    def _room(self, lane: _Lane) -> int:
+        return self.settings.window - (lane.issued - lane.home)
+
+    @property
+    def _burst(self) -> int:
+        return min(self.settings.burst, self.settings.window)
 
     def _exhausted(self, lane: _Lane) -> bool:
         return self.settings.epochs is not None and lane.cursor.epoch >= self.settings.epochs

@@ -69,6 +69,13 @@ def test_the_fixed_schedule_gives_the_same_bits_whatever_the_timing(
         assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
 
 
+def test_bursts_change_no_bit_of_the_fixed_schedule(broker: Broker, run: Run, unique: Callable[[], str]) -> None:
+    definition = small_definition("schedule.kind=fixed", "schedule.window=5", "schedule.burst=3")
+    network, states = run(train_through(broker, definition, unique(), epochs=3, jitter=1))
+    expected = Reference(network).run(fixed_schedule(Reference(network), epochs=3, delay=4))
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
 def test_the_fixed_schedule_over_two_lanes_and_two_sentinels_gives_the_same_bits(
     broker: Broker, run: Run, unique: Callable[[], str]
 ) -> None:

@@ -95,6 +95,21 @@ def test_a_homecoming_of_a_batch_that_another_process_issued_counts_once_we_know
     assert (core.standing(0).issued, core.standing(0).home) == (8, 6)
 
 
+def test_a_burst_is_issued_when_the_window_has_room_for_all_of_it() -> None:
+    core = core_with(window=5, burst=3)
+    assert issued(take(core)) == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]
+    assert issued(core.on(e.HomeArrived(0, 0))) == []
+    assert issued(core.on(e.HomeArrived(0, 1))) == []
+    assert issued(core.on(e.HomeArrived(0, 2))) == [(0, 5), (0, 6), (0, 7)]
+
+
+def test_a_burst_is_no_larger_than_the_window() -> None:
+    core = core_with(window=2, burst=9)
+    assert issued(take(core)) == [(0, 0), (0, 1)]
+    assert issued(core.on(e.HomeArrived(0, 0))) == []
+    assert issued(core.on(e.HomeArrived(0, 1))) == [(0, 2), (0, 3)]
+
+
 def test_a_window_of_one_issues_one_batch_at_a_time() -> None:
     core = core_with(window=1)
     assert issued(take(core)) == [(0, 0)]

@@ -1,0 +1,68 @@
+"""Jobs are done one by one: long ones on a thread, short ones where the loop runs, and faults of ours are told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from akkafka.gate import events as e
+from akkafka.gate.compute import SHORT_S, ComputeThread
+from akkafka.gate.model import Model
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+JOB = object.__new__(e.ComputeForward)
+FOLD = object.__new__(e.Fold)
+
+
+class Paced:
+    """A model whose forward takes as long as it is told, and says on which thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def warm_up(self) -> None:
+        pass
+
+    def forward(self, job: e.ComputeForward) -> int:
+        until = time.perf_counter() + self.seconds
+        while time.perf_counter() < until:
+            pass
+        return threading.get_ident()
+
+    def fold(self, job: e.Fold) -> int:
+        raise ZeroDivisionError("a fault of ours")
+
+
+async def answers(model: Paced, jobs: list[Any]) -> list[Any]:
+    """Of each job its answer, or what it failed with."""
+    loop, came = asyncio.get_running_loop(), asyncio.Queue[Any]()
+    thread = ComputeThread(cast("Model", model), came.put_nowait, came.put_nowait, "compute-test")
+    try:
+        found = []
+        for job in jobs:
+            thread.put(job)
+            found.append(await came.get())
+        return found
+    finally:
+        await loop.run_in_executor(None, thread.close)
+
+
+def test_short_jobs_come_to_the_loops_thread_once_they_are_known_to_be_short(run: Run) -> None:
+    where = run(answers(Paced(0.0), [JOB] * 200))
+    assert where[0] != threading.get_ident() == where[-1]
+
+
+def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:
+    where = run(answers(Paced(3 * SHORT_S), [JOB] * 40))
+    assert threading.get_ident() not in where
+
+
+@pytest.mark.parametrize("before", [0, 200])
+def test_a_fault_of_ours_is_told_wherever_it_happens(run: Run, before: int) -> None:
+    assert isinstance(run(answers(Paced(0.0), [JOB] * before + [FOLD]))[-1], ZeroDivisionError)

@@ -285,14 +285,16 @@ class GateProcess:
         return e.ForwardComputed(job, toy.word(toy.forward(x, w, job.key)), tape=(x, w))
 
     def _backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
-        m, dx, grads, void = job.message, None, {}, job.message.void
-        failure = "no gradient" if not void and self._poisoned(m.lane, m.seq) else ""
-        if not void and not failure:
+        m, dx, grads, zeroed, below, failure = job.message, None, {}, job.message.zeroed, job.message.zeroed, ""
+        if not m.void and not zeroed:
+            if self._poisoned(m.lane, m.seq):
+                zeroed, below = _FAILURES[self.world.choices.pick(3)]
+            failure = zeroed or below
             w = toy.number(job.then["w"])
             x, taped = job.tape or (toy.number(job.source.batch if job.source is not None else None), w)
             dy = toy.number(m.dy)
-            dx = toy.word(toy.input_gradient(x, w, job.key, dy))
-            grads = {"w": toy.word(toy.weight_gradient(x, taped, dy))}
+            dx = None if below else toy.word(toy.input_gradient(x, w, job.key, dy))
+            grads = {} if zeroed else {"w": toy.word(toy.weight_gradient(x, taped, dy))}
         record = JournalRecord(
             RUN,
             self.gate,
@@ -301,13 +303,14 @@ class GateProcess:
             job.hop,
             job.offset,
             grads,
-            void=void or failure,
+            void=m.void,
             writer=self.name,
             tally=m.tally,
+            zeroed=zeroed,
         )
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, toy.step)
-        return e.BackwardComputed(job, dx, record, value, state, failure=failure)
+        return e.BackwardComputed(job, dx, record, value, state, below, failure)
 
     # --- snapshots: each record is a step, so that a crash can tear them --------------------------------
 
@@ -346,6 +349,9 @@ class GateProcess:
         self.world.trims += 1
         self.world.log.trim(self.world.journal(self.gate), before)
 
+
+_FAILURES = (("raised", "raised"), ("own gradient not finite", ""), ("", "input's gradient not finite"))
+"""Of the own gradient, and of that for the gates below."""
 
 _ACTIONS: dict[type, Callable[[Any, Any], None]] = {
     e.ComputeForward: GateProcess._keep_job,

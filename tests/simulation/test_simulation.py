@@ -72,6 +72,11 @@ def _late(world: World) -> int:
     return sum("updates ago" in refused.reason for refused in world.refused)
 
 
+def _failed(world: World, reason: str) -> int:
+    """Batches that a gate could not process, for this reason."""
+    return sum(reason in refused.reason for refused in world.refused)
+
+
 def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
     seen: Counter[str] = Counter()
 
@@ -87,6 +92,9 @@ def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
             trimmed=world.trims,
             edges=world.edge_trims,
             late=_late(world),
+            raised=_failed(world, "raised"),
+            own=_failed(world, "own gradient"),
+            below=_failed(world, "input's gradient"),
             forged=len(world.forged),
             refused=len(world.refused),
             passes=len(world.passes),
@@ -94,7 +102,7 @@ def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
     every = {kind.__name__ for kind in (*get_args(e.Event), *get_args(e.Instruction))} - {"Halt"}
     rare = {
         name: seen[name]
-        for name in (*every, "trimmed", "edges", "late", "forged", "refused", "passes")
+        for name in (*every, "trimmed", "edges", "late", "raised", "own", "below", "forged", "refused", "passes")
         if seen[name] < 5
     }
     assert not rare

@@ -59,11 +59,22 @@ class GateRow:
     seen_ms: int = 0
     applied: dict[int, int] = field(default_factory=dict)  # lane -> next seq
     by_process: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (updates, sum of staleness)
+    spoiled: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (void batches, zeroed ones)
 
     @property
     def updates(self) -> int:
         """By all processes that were seen."""
         return sum(updates for updates, _ in self.by_process.values())
+
+    @property
+    def voids(self) -> int:
+        """Batches that could not be processed, by all processes that were seen."""
+        return sum(voids for voids, _ in self.spoiled.values())
+
+    @property
+    def zeroed(self) -> int:
+        """Batches applied with a gradient of zero, as theirs could not be formed, likewise."""
+        return sum(zeroed for _, zeroed in self.spoiled.values())
 
     @property
     def staleness_mean(self) -> float:
@@ -84,6 +95,8 @@ class GateRow:
             self.busy_sum += figures.busy
             self.beats += 1
         self.by_process[process] = (figures.updates, figures.staleness_sum)
+        if figures.voids or figures.zeroed:
+            self.spoiled[process] = (figures.voids, figures.zeroed)
         self.name = figures.name
         if figures.state != "standby" or not self.state:  # who stands by is not what the gate does
             self.state, self.waiting_for = figures.state, figures.waiting_for
@@ -160,6 +173,12 @@ class Board:
             for gate in gates
             if gate not in self.gates or any(self.gates[gate].applied.get(n, 0) < seq for n, seq in issued.items())
         ]
+
+    @property
+    def spoiled(self) -> tuple[int, int]:
+        """(void batches, at every gate; zeroed ones, at the gate that has most), as far as was seen."""
+        rows = self.gates.values()
+        return max((row.voids for row in rows), default=0), max((row.zeroed for row in rows), default=0)
 
     # --- epochs -----------------------------------------------------------------------------------
 

@@ -134,6 +134,8 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
                 "version": row.version,
                 "staleness_mean": row.staleness_mean,
                 "staleness_max": row.staleness_max,
+                "voids": row.voids,
+                "zeroed": row.zeroed,
                 "busy": row.busy,
                 "rss_bytes": row.rss_bytes,
                 "weights_sha256": hashes.get(gate, ""),

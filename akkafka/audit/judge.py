@@ -103,6 +103,8 @@ class Judge:
             )
             for direction, index, where in self._edges()
         }
+        self._journals = {subject.topics.journal(gate.gate): gate for gate in self.gates}
+        self._shelves = {subject.topics.snapshot(gate.gate): gate for gate in self.gates}
         self.letters: set[tuple[str, int, int]] = set()
         self.reasons: dict[str, int] = {}
         self._current: GateAudit | LaneAudit | None = None
@@ -123,9 +125,8 @@ class Judge:
         """The records of this partition come next."""
         if where in self.lanes:
             self.lanes[where].open(self.cut[where].low, self.cut[where].high)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.open(self.cut[where].low, self.cut[where].high)
+        elif where.topic in self._journals:
+            self._journals[where.topic].open(self.cut[where].low, self.cut[where].high)
 
     def reopen(self, where: TopicPartition, low: int) -> bool:
         """The open partition was trimmed up to `low` while it was read; True if it can be fed from there on."""
@@ -142,11 +143,10 @@ class Judge:
             self.lanes[where].take(record.offset, record.value)
         elif where.topic == self._topics.dead:
             self._take_letter(record.value)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.take(record.offset, record.value)
-            elif where.topic == self._topics.snapshot(gate.gate):
-                gate.put(record.key, record.value)
+        elif where.topic in self._journals:
+            self._journals[where.topic].take(record.offset, record.value)
+        elif where.topic in self._shelves:
+            self._shelves[where.topic].put(record.key, record.value)
 
     def close(self, where: TopicPartition) -> None:
         """The open partition has been read to its end."""
@@ -154,9 +154,8 @@ class Judge:
             issued = self.lane("forward", 0, where.partition)
             own = self.lanes[where]
             own.close(self.letters, where.topic, issued.next_seq if own is not issued else None)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.close()
+        elif where.topic in self._journals:
+            self._journals[where.topic].close()
 
     def conclude(self, ends: Mapping[TopicPartition, int]) -> Findings:
         """All was fed; `ends` are the partitions' ends now."""

@@ -64,11 +64,11 @@ def test_a_batch_that_is_told_twice_counts_once() -> None:
     board.take("another", 0, TrainFigures(batches=[batch(0, 1, 0, 2.0)]))
     board.close()
     assert board.epochs[0].samples == 20
-    assert len(board.batches) == 2
+    assert board.home_by_figures() == 2
 
 
 def test_batches_of_lanes_that_are_not_ours_do_not_count() -> None:
-    assert board_with(batch(7, 0, 0, 1.0)).batches == []
+    assert board_with(batch(7, 0, 0, 1.0)).home_by_figures() == 0
 
 
 def test_an_epoch_ends_when_every_lane_has_gone_beyond_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from akkafka.audit.courses import Courses
 from akkafka.audit.judge import Judge, Stretch, Subject
+from akkafka.broker.base import TopicPartition
 
 from .gate_start import rule
 from .world import RUN, World
@@ -28,8 +29,10 @@ def _judged(world: World) -> Judge:
         tuple(range(s.lanes)),
         Courses({}),  # the oracle has looked at the samples
     )
-    bounds = {where: world.log.bounds(where) for where in Judge(subject, {}).order()}
-    judge = Judge(subject, {where: Stretch(low, high, high) for where, (low, high) in bounds.items()})
+    cut: dict[TopicPartition, Stretch] = {}
+    judge = Judge(subject, cut)
+    bounds = {where: world.log.bounds(where) for where in judge.order()}
+    cut.update({where: Stretch(low, high, high) for where, (low, high) in bounds.items()})
     judge.letters.update((refused.where.topic, refused.where.partition, refused.offset) for refused in world.refused)
     for where, (low, _) in bounds.items():
         judge.open(where)

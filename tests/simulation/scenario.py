@@ -103,7 +103,7 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         # fixed: a batch may wait for others that are not issued yet; a lower bound would hold these up for ever
         max_staleness=one_of(choices, (64, window * lanes) if fixed else (64, 1, 3)),
         reach=one_of(choices, (64, 2 * window * lanes, 3)),
-        poison=frozenset({(choices.pick(lanes), choices.pick(4))}) if choices.pick(4) == 1 else frozenset(),
+        poison=frozenset({(choices.pick(lanes), choices.pick(4))}) if choices.pick(3) == 1 else frozenset(),
         snapshots=choices.pick(2) == 1,
         trims=choices.pick(2) == 1,
         rereads_homes=choices.pick(2) == 0,

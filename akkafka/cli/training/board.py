@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from akkafka.cli.training.homecomings import Heard, Homecomings
 from akkafka.protocol.figures import BatchFigures, Body, GateFigures, PassFigures, SentinelFigures, TrainFigures
 from akkafka.protocol.messages import Mode
 
@@ -114,12 +115,12 @@ class Board:
 
     lanes: Sequence[int]
     begun_ns: int = 0  # wall clock of the first batch's issue
-    batches: list[tuple[int, int]] = field(default_factory=list)  # (home_ns, samples), as they came
+    homes: Homecomings = field(default_factory=Homecomings)
     epochs: list[EpochLine] = field(default_factory=list)  # complete ones
     passes: list[PassLine] = field(default_factory=list)
     gates: dict[int, GateRow] = field(default_factory=dict)
     sentinels: dict[str, SentinelFigures] = field(default_factory=dict)
-    _seen: set[tuple[int, int]] = field(default_factory=set)
+    _heard: dict[int, Heard] = field(default_factory=dict)  # by lane
     _open: dict[int, _Epoch] = field(default_factory=dict)
     _reached: dict[int, int] = field(default_factory=dict)  # lane -> epoch of its newest batch
     _finished: set[int] = field(default_factory=set)  # lanes that will bring no more
@@ -149,7 +150,7 @@ class Board:
 
     def home_by_figures(self) -> int:
         """Training batches that were seen."""
-        return len(self._seen)
+        return self.homes.count
 
     @property
     def current(self) -> EpochLine | None:
@@ -160,7 +161,7 @@ class Board:
         """Samples a second, lately."""
         since = now_ns - int(window_s * 1e9)
         counted, oldest = 0, now_ns
-        for home_ns, samples in reversed(self.batches[-2000:]):
+        for home_ns, samples in reversed(self.homes.recent):
             if home_ns < since:
                 break
             counted, oldest = counted + samples, min(oldest, home_ns)
@@ -183,12 +184,11 @@ class Board:
     # --- epochs -----------------------------------------------------------------------------------
 
     def _batch(self, batch: BatchFigures) -> None:
-        if batch.lane not in self.lanes or (batch.lane, batch.seq) in self._seen:
+        if batch.lane not in self.lanes or not self._heard.setdefault(batch.lane, Heard()).first(batch.seq):
             return
-        self._seen.add((batch.lane, batch.seq))
         issued_ns = batch.home_ns - int(batch.latency_ms * 1e6)
         self.begun_ns = min(self.begun_ns or issued_ns, issued_ns)
-        self.batches.append((batch.home_ns, batch.samples))
+        self.homes.add(batch.home_ns, batch.samples)
         self._reached[batch.lane] = max(self._reached.get(batch.lane, 0), batch.epoch)
         if any(line.epoch == batch.epoch + 1 for line in self.epochs[-8:]):
             return  # told too late: the epoch's line is out

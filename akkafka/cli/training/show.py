@@ -105,7 +105,7 @@ class PlainShow:
         """See Show."""
         for line in self._news.lines(scene):
             self.say(line)
-        if time.monotonic() - self._spoke > QUIET_S and scene.board.batches:
+        if time.monotonic() - self._spoke > QUIET_S and scene.board.homes.count:
             self.say(progress_line(scene, time.time_ns()))
 
     def close(self) -> None:

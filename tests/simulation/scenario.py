@@ -97,7 +97,7 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         window=window,
         fixed=fixed,
         delay=one_of(choices, (window * lanes - 1, 0, 1, 3)) if fixed else 0,
-        epochs=one_of(choices, (1, 2)),
+        epochs=one_of(choices, (1, 2, 1)),
         batches=one_of(choices, (3, 2, 4, 5)),
         backlog=one_of(choices, (64, 1, 2)),
         # fixed: a batch may wait for others that are not issued yet; a lower bound would hold these up for ever

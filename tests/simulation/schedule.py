@@ -67,12 +67,15 @@ class Schedule:
         moves = process.moves() if process is not None else []
         if not moves:
             return False
-        act, argument = one_of(self.world.choices, moves)
+        act, argument = moves[self.world.choices.pick(len(moves))]
         act(argument)
         return True
 
     def _bury(self) -> None:
-        if all(p.alive and not p.may_end for p in self.processes):
+        for process in self.processes:
+            if not process.alive or process.may_end:
+                break
+        else:
             return
         for gate in self.gates:
             gate[:] = [p for p in gate if p.alive and not p.may_end]

@@ -48,9 +48,9 @@ class Courses:
         return self._cursor(*found, seq) if found is not None else None
 
     def sums(self, lane: int, count: int, sums: LaneSums) -> LaneSums | None:
-        """What the first `count` batches of a lane have to add up to, void ones as in `sums`. Raises as `tally`."""
+        """What the first `count` batches of a lane have to add up to; voids are as in `sums`. Raises as `tally`."""
         if count == 0:
-            return LaneSums(voided=sums.voided)
+            return LaneSums(voided=sums.voided, zeroed=sums.zeroed)
         told = Tally(sums.epoch, 0, 0, sums.first, sums.beyond)
         found = self._plan(lane, told)
         if found is None:
@@ -64,7 +64,9 @@ class Courses:
         epoch = max(parts)
         samples, ids = parts.pop(epoch)
         past_samples, past_ids = sum(s for s, _ in parts.values()), sum(i for _, i in parts.values()) & TALLY_MASK
-        return LaneSums(sums.voided, count, epoch, samples, ids, past_samples, past_ids, sums.first, sums.beyond)
+        return LaneSums(
+            sums.voided, count, epoch, samples, ids, past_samples, past_ids, sums.first, sums.beyond, sums.zeroed
+        )
 
     def _plan(self, lane: int, told: Tally) -> tuple[Plan, Way] | None:
         way = self.ways.get(lane)

@@ -42,6 +42,7 @@ class LaneAudit:
     hop_offsets: array[int] = field(default_factory=lambda: array("q"))
     hop_versions: array[int] = field(default_factory=lambda: array("q"))
     void: set[int] = field(default_factory=set)
+    zeroed: set[int] = field(default_factory=set)
     refused: list[tuple[int, int]] = field(default_factory=list)  # (offset, seq) of what came too early
     _begun: bool = False
     _expected: int = 0
@@ -67,6 +68,7 @@ class LaneAudit:
         for numbers in (self.offsets, self.sources, self.hop_offsets, self.hop_versions):
             del numbers[:]
         self.void.clear()
+        self.zeroed.clear()
         self.refused.clear()
         self.base = self.duplicates = self.foreign = 0
 
@@ -91,12 +93,18 @@ class LaneAudit:
                 self._keep(offset, message)
         self._check_trail(offset, message)
 
-    def close(self, letters: Collection[tuple[str, int, int]], topic: str) -> None:
-        """Read to the end; `letters`: (topic, lane, offset) of what receivers refused."""
+    def close(self, letters: Collection[tuple[str, int, int]], topic: str, issued: int | None) -> None:
+        """Read to the end; `letters`: (topic, lane, offset) of what receivers refused.
+
+        `issued`: batches of the lane that there are (None: this is where they are issued). Of others nobody can have
+        made anything, so such a record is a forgery, also where no receiver has come across it.
+        """
         if self._expected < self.high:
             self._tell_gap(self.high)
         for offset, seq in self.refused if self._begun else ():
-            if seq >= self.next_seq and (topic, self.lane, offset) not in letters:
+            if issued is not None and seq >= issued:
+                self.foreign += 1
+            elif seq >= self.next_seq and (topic, self.lane, offset) not in letters:
                 self.findings.add(
                     "missing",
                     f"{self.name}: batch {seq} follows, batch {self.next_seq} is missing",
@@ -129,6 +137,8 @@ class LaneAudit:
             self.void.add(message.seq)
         if isinstance(message, Backward):
             self.sources.append(message.source)
+            if message.zeroed:
+                self.zeroed.add(message.seq)
         elif self.index == 0:
             self._check_issued(offset, message)
         if self.index > 0:

@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass, field, replace
 
 from akkafka.audit.courses import Courses
+from akkafka.audit.edge import LaneAudit
 from akkafka.audit.finding import Findings
 from akkafka.errors import ConfigError
 from akkafka.gate.recovery import read_entry
@@ -26,12 +27,42 @@ class LaneRecords:
     hop_offsets: array[int] = field(default_factory=lambda: array("q"))
     hop_versions: array[int] = field(default_factory=lambda: array("q"))
     void: set[int] = field(default_factory=set)
+    zeroed: set[int] = field(default_factory=set)
+
+    @property
+    def end(self) -> int:
+        """Behind the newest one."""
+        return self.base + len(self.sources)
 
 
-@dataclass(slots=True)
-class _Ahead:
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A record that comes too early in its lane: those between were lost, or somebody has made it up."""
+
     offset: int
-    why: str
+    lane: int
+    seq: int
+    source: int
+    hop_offset: int
+    hop_version: int
+    version: int  # that the journal had reached
+
+    def made_from(self, given: LaneAudit) -> bool:
+        """True if the gradient that it names is there."""
+        if not given.base <= self.seq < given.next_seq:
+            return False
+        at = self.seq - given.base
+        named = (self.source, self.hop_offset, self.hop_version)
+        return named == (given.offsets[at], given.hop_offsets[at], given.hop_versions[at])
+
+    def why(self, due: int) -> str:
+        """What is missing; `due`: the lane's next batch."""
+        if self.seq == due:
+            return (
+                f"batch {due} was made with version {self.hop_version} where the journal has {self.version}: "
+                "records before it are missing"
+            )
+        return f"batch {self.seq} is recorded, but batch {due} of its lane is not: its record is missing"
 
 
 class GateAudit:
@@ -45,12 +76,14 @@ class GateAudit:
         self.snapshots: list[Snapshot] = []  # whole ones, newest first, without their arrays
         self.known = True  # there is something to begin with
         self.duplicates = self.foreign = 0
+        self.forged = 0  # of this run by their looks, but made from no gradient that there is
         self.voids: list[tuple[int, int, str]] = []  # lane, seq, reason; of the records seen
+        self.zeroed: list[tuple[int, int, str]] = []  # likewise
+        self.ahead: dict[int, list[Ahead]] = {}  # by lane, since its last record that counts
         self.lanes: list[LaneRecords] = []
         self._run, self._lane_count, self._rule, self._courses, self._findings = run, lanes, rule, courses, findings
         self._chains: list[bytes] = []  # as trails carry them, from the first version seen on
         self._older: dict[int, bytes] = {}
-        self._ahead: dict[int, _Ahead] = {}  # seq of a lane's first record that comes too early
         self._next = 0
 
     # --- snapshots --------------------------------------------------------------------------------
@@ -144,24 +177,26 @@ class GateAudit:
         if record.void:
             lane.void.add(record.seq)
             self.voids.append((record.lane, record.seq, record.void))
+        if record.zeroed:
+            lane.zeroed.add(record.seq)
+            self.zeroed.append((record.lane, record.seq, record.zeroed))
         self.state = apply_record(self.state, record, raw, {}, _stay)
         self._chains.append(self.state.chain[:TRAIL_CHAIN_BYTES])
         self._check_snapshots()
-        self._ahead.pop(record.lane, None)  # what was due has come after all
+        self.ahead.pop(record.lane, None)  # what was due has come after all
 
     def _pass(self, offset: int, record: JournalRecord) -> None:
-        due = self.state.applied[record.lane]
-        if record.seq < due:
+        due, hop, version = self.state.applied[record.lane], record.hop, self.state.version
+        if record.seq < due or (record.seq == due and self._too_late(record)):
             self.duplicates += 1
-        elif record.lane not in self._ahead:
-            why = f"batch {record.seq} is recorded, but batch {due} of its lane is not: its record is missing"
-            if record.seq == due:
-                why = (
-                    f"batch {due} was made with version {record.hop.version} where the journal has "
-                    f"{self.state.version}: records before it are missing"
-                )
-            self._ahead[record.lane] = _Ahead(offset, why)
+        else:
+            ahead = Ahead(offset, record.lane, record.seq, record.source, hop.offset, hop.version, version)
+            self.ahead.setdefault(record.lane, []).append(ahead)
         self.state = pass_over(self.state)
+
+    def _too_late(self, record: JournalRecord) -> bool:
+        """Others' records have put its weights out of reach: its writer makes it anew."""
+        return record.needs_weights and not self._rule.within_reach(record.hop, self.state.version)
 
     def close(self) -> None:
         """The journal has been read to its end."""
@@ -170,10 +205,6 @@ class GateAudit:
         if self._next < self.high:
             what = f"records {self._next} to {self.high - 1} of the journal are missing"
             self._findings.add("gap", what, gate=self.gate, offset=self._next)
-        for lane, ahead in sorted(self._ahead.items()):
-            self._findings.add(
-                "missing", ahead.why, gate=self.gate, lane=lane, seq=self.state.applied[lane], offset=ahead.offset
-            )
         for snapshot in self.snapshots:
             if snapshot.state.next_offset > self.high:
                 continue  # written since, or the journal was cut: the judge looks at its end again
@@ -263,7 +294,7 @@ class GateAudit:
                 )
 
 
-def _stay(state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
+def _stay(state: GateState, grads: Params | None, then: Params, staleness: int) -> tuple[Params, Params]:
     return {}, {}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
+from typing import Protocol
 
 from akkafka.audit.courses import Courses, courses_of
 from akkafka.audit.edge import Direction, HopCheck, LaneAudit
@@ -35,6 +36,18 @@ class Stretch:
 
 
 Cut = Mapping[TopicPartition, Stretch]
+
+
+class Fated(Protocol):
+    """Batches of a lane, whether on an edge or in a journal."""
+
+    @property
+    def void(self) -> set[int]:
+        """Seqs of those that are void."""
+
+    @property
+    def zeroed(self) -> set[int]:
+        """Of those whose gradient was zeroed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,8 @@ class Judge:
             )
             for direction, index, where in self._edges()
         }
+        self._journals = {subject.topics.journal(gate.gate): gate for gate in self.gates}
+        self._shelves = {subject.topics.snapshot(gate.gate): gate for gate in self.gates}
         self.letters: set[tuple[str, int, int]] = set()
         self.reasons: dict[str, int] = {}
         self._current: GateAudit | LaneAudit | None = None
@@ -110,9 +125,8 @@ class Judge:
         """The records of this partition come next."""
         if where in self.lanes:
             self.lanes[where].open(self.cut[where].low, self.cut[where].high)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.open(self.cut[where].low, self.cut[where].high)
+        elif where.topic in self._journals:
+            self._journals[where.topic].open(self.cut[where].low, self.cut[where].high)
 
     def reopen(self, where: TopicPartition, low: int) -> bool:
         """The open partition was trimmed up to `low` while it was read; True if it can be fed from there on."""
@@ -129,19 +143,19 @@ class Judge:
             self.lanes[where].take(record.offset, record.value)
         elif where.topic == self._topics.dead:
             self._take_letter(record.value)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.take(record.offset, record.value)
-            elif where.topic == self._topics.snapshot(gate.gate):
-                gate.put(record.key, record.value)
+        elif where.topic in self._journals:
+            self._journals[where.topic].take(record.offset, record.value)
+        elif where.topic in self._shelves:
+            self._shelves[where.topic].put(record.key, record.value)
 
     def close(self, where: TopicPartition) -> None:
         """The open partition has been read to its end."""
         if where in self.lanes:
-            self.lanes[where].close(self.letters, where.topic)
-        for gate in self.gates:
-            if where.topic == self._topics.journal(gate.gate):
-                gate.close()
+            issued = self.lane("forward", 0, where.partition)
+            own = self.lanes[where]
+            own.close(self.letters, where.topic, issued.next_seq if own is not issued else None)
+        elif where.topic in self._journals:
+            self._journals[where.topic].close()
 
     def conclude(self, ends: Mapping[TopicPartition, int]) -> Findings:
         """All was fed; `ends` are the partitions' ends now."""
@@ -155,9 +169,13 @@ class Judge:
             if gate.known:
                 for lane in self.subject.training:
                     self._check_records(gate, lane)
+                    self._check_ahead(gate, lane)
                 self._check_sources(gate, ends)
         for where, own in self.lanes.items():
             self._check_answers(where, own)
+        for above, below in pairwise(reversed(self.gates)):
+            for lane in self.subject.training if above.known and below.known else ():
+                self._check_neighbours(above, below, lane)
         return self.findings
 
     # --- lanes ------------------------------------------------------------------------------------
@@ -212,22 +230,60 @@ class Judge:
         records = gate.lanes[lane]
         given, source = self.lane("backward", gate.gate + 1, lane), self.lane("forward", gate.gate, lane)
         issued = self.lane("forward", 0, lane)
-        end = records.base + len(records.sources)
+        end = records.end
         for topic, held in (("forward.0: it was never issued", issued), (f"{given.name}: it has no gradient", given)):
             if end > held.next_seq and (held.offsets or held.low == 0):
                 what = f"batch {held.next_seq} is recorded, but not in {topic}"
                 self.findings.add("missing", what, gate=gate.gate, lane=lane, seq=held.next_seq)
         self._same(records.base, records.sources, given, "record", gate.gate, lane)
         self._same(records.base, records.hop_offsets, source, "record's trail", gate.gate, lane)
-        for seq in sorted(given.void):
-            if records.base <= seq < end and seq not in records.void:
-                what = f"it was applied, but the gradient in {given.name} is void"
-                self.findings.add("void", what, gate=gate.gate, lane=lane, seq=seq)
-        for seq in range(max(records.base, given.base), min(end, given.next_seq)):
+        both = range(max(records.base, given.base), min(end, given.next_seq))
+        self._check_fate(records, given, both, f"the gradient in {given.name}", gate.gate, lane)
+        for seq in both:
             version, named = records.hop_versions[seq - records.base], given.hop_versions[seq - given.base]
             if version != named:
                 what = f"it was made with version {version}, its trail names {named}"
                 self.findings.add("history", what, gate=gate.gate, lane=lane, seq=seq)
+
+    def _check_fate(self, own: Fated, given: Fated, both: range, what: str, gate: int, lane: int) -> None:
+        """Void is what was void before, no more and no less; a gradient of zero makes others of zero."""
+        for seq in sorted(own.void ^ given.void):
+            if seq in both:
+                told = f"it is void, but {what} is not" if seq in own.void else f"it is not void, but {what} is"
+                self.findings.add("void", told, gate=gate, lane=lane, seq=seq)
+        for seq in sorted(given.zeroed - own.zeroed):
+            if seq in both and seq not in own.void:
+                told = f"it has a gradient, but {what} was zeroed"
+                self.findings.add("zeroed", told, gate=gate, lane=lane, seq=seq)
+
+    def _check_neighbours(self, above: GateAudit, below: GateAudit, lane: int) -> None:
+        """A batch is applied at both gates or void at both, also where edges and records are gone."""
+        one, other = above.lanes[lane], below.lanes[lane]
+        both = range(max(one.base, other.base), min(one.end, other.end))
+        for seq in sorted(one.void ^ other.void):
+            if seq in both:
+                void, applied = (above, below) if seq in one.void else (below, above)
+                told = f"it is void at gate {void.gate}, but applied here"
+                self.findings.add("void", told, gate=applied.gate, lane=lane, seq=seq)
+        if both.start > both.stop:
+            return
+        counts = [
+            gate.first.sums.lane(lane).voided + sum(seq < both.start for seq in gate.lanes[lane].void)
+            for gate in (above, below)
+        ]
+        if counts[0] != counts[1]:
+            told = f"of the first {both.start} batches {counts[1]} are void here, at gate {above.gate} {counts[0]}"
+            self.findings.add("void", told, gate=below.gate, lane=lane)
+
+    def _check_ahead(self, gate: GateAudit, lane: int) -> None:
+        """A record that comes too early was made from a gradient, so those before it are lost; or it is a forgery."""
+        given, due = self.lane("backward", gate.gate + 1, lane), gate.state.applied[lane]
+        for ahead in gate.ahead.get(lane, ()):
+            if ahead.seq < given.base or ahead.made_from(given):
+                place = {"gate": gate.gate, "lane": lane, "seq": due, "offset": ahead.offset}
+                self.findings.add("missing", ahead.why(due), **place)
+                return  # all that follow miss the same one
+            gate.forged += 1
 
     def _same(self, base: int, named: array[int], held: LaneAudit, who: str, gate: int, lane: int) -> None:
         """Offsets that are named, by seq from `base` on, are those of the first copies."""
@@ -250,10 +306,23 @@ class Judge:
         else:
             return
         self._same(own.base, named, held, f"batch in {own.name}", max(0, own.index - 1), own.lane)
+        self._check_void_kept(own, held)
         sure = sum(offset < self.cut[where].sure for offset in own.offsets)
         if own.base + sure > held.next_seq and (held.offsets or held.low == 0):
             what = f"{own.name} has the batch, {held.name}, which it was made from, has not"
             self.findings.add("missing", what, lane=own.lane, seq=held.next_seq)
+
+    def _check_void_kept(self, own: LaneAudit, held: LaneAudit) -> None:
+        """On the way back nothing becomes void, and on neither way what is void comes to life."""
+        both, gate = range(max(own.base, held.base), min(own.next_seq, held.next_seq)), max(0, own.index - 1)
+        turned = own.direction == held.direction == "backward"
+        if turned:
+            gate = own.index
+            self._check_fate(own, held, both, f"its gradient in {held.name}", gate, own.lane)
+        for seq in sorted(held.void - own.void) if not turned else ():
+            if seq in both:
+                what = f"{held.name} says that it is void, {own.name} does not"
+                self.findings.add("void", what, gate=gate, lane=own.lane, seq=seq)
 
     def _check_sources(self, gate: GateAudit, ends: Mapping[TopicPartition, int]) -> None:
         for lane in self.subject.training:

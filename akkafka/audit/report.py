@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from akkafka.audit.journal import GateAudit
@@ -10,7 +11,7 @@ from akkafka.gate.sums import bucket_name
 from akkafka.protocol.tally import Tally
 
 Facts = dict[str, Any]
-SHOWN_VOIDS = 20
+SHOWN_BATCHES = 20  # of those that are void, and of those that were zeroed
 
 
 def facts_of(judge: Judge) -> Facts:
@@ -24,7 +25,8 @@ def facts_of(judge: Judge) -> Facts:
         "more_faults": findings.untold,
         "gates": [_gate(gate, judge.subject.training) for gate in judge.gates],
         "lanes": [_lane(judge, lane) for lane in judge.subject.training],
-        "voids": _voids(judge),
+        "voids": _told(judge, lambda gate: gate.voids),
+        "zeroed": _told(judge, lambda gate: gate.zeroed),
         "duplicates": {own.name: count for own in judge.lanes.values() if (count := _duplicates(judge, own.name))},
         "refused": {"letters": len(judge.letters), "by": judge.reasons},
     }
@@ -40,10 +42,11 @@ def _gate(gate: GateAudit, training: tuple[int, ...]) -> Facts:
         "records_seen_from_offset": gate.first.next_offset,
         "applied": {str(lane): state.applied[lane] - state.sums.lane(lane).voided for lane in training},
         "voided": {str(lane): state.sums.lane(lane).voided for lane in training},
+        "zeroed": {str(lane): state.sums.lane(lane).zeroed for lane in training},
         "untold": sum(state.applied) - sum(sums.told for sums in state.sums.lanes),
         "staleness": {bucket_name(at): count for at, count in enumerate(state.sums.staleness) if count},
         "duplicates": gate.duplicates,
-        "foreign": gate.foreign,
+        "foreign": gate.foreign + gate.forged,
         "snapshots": [snapshot.state.version for snapshot in gate.snapshots],
     }
 
@@ -81,11 +84,11 @@ def _duplicates(judge: Judge, name: str) -> int:
     return sum(own.duplicates for own in judge.lanes.values() if own.name == name)
 
 
-def _voids(judge: Judge) -> list[Facts]:
-    """Batches without a step, and where they had none: what a gate cannot process on the way back was applied above."""
+def _told(judge: Judge, of: Callable[[GateAudit], Iterable[tuple[int, int, str]]]) -> list[Facts]:
+    """Batches with a reason, and at which gates: without a step at all of them, or zeroed at one and those below."""
     found: dict[tuple[int, int], Facts] = {}
     for gate in judge.gates:
-        for lane, seq, reason in gate.voids:
+        for lane, seq, reason in of(gate):
             entry = found.setdefault((lane, seq), {"lane": lane, "seq": seq, "reason": reason, "gates": []})
             entry["gates"].append(gate.gate)
     return [found[place] for place in sorted(found)]
@@ -101,11 +104,12 @@ def lines_of(facts: Facts) -> list[str]:
             f"lane {lane['lane']}: {lane['issued']} batches issued, {lane['counted']} counted once at every gate, "
             f"{lane['open']} open; {lane['epochs_whole']} whole epochs, {lane['samples']} samples"
         )
-    for void in facts["voids"][:SHOWN_VOIDS]:
-        gates = ", ".join(map(str, void["gates"]))
-        lines.append(f"void: lane {void['lane']}, batch {void['seq']} at gates {gates}: {void['reason']}")
-    if len(facts["voids"]) > SHOWN_VOIDS:
-        lines.append(f"… and {len(facts['voids']) - SHOWN_VOIDS} more void batches")
+    for what, name in (("void", "voids"), ("gradient of zero", "zeroed")):
+        for batch in facts[name][:SHOWN_BATCHES]:
+            gates = ", ".join(map(str, batch["gates"]))
+            lines.append(f"{what}: lane {batch['lane']}, batch {batch['seq']} at gates {gates}: {batch['reason']}")
+        if len(facts[name]) > SHOWN_BATCHES:
+            lines.append(f"… and {len(facts[name]) - SHOWN_BATCHES} more: {what}")
     lines.append(f"duplicates passed over: {sum(facts['duplicates'].values())}; refused: {facts['refused']['letters']}")
     lines += [f"fault: {_place(fault)}" for fault in facts["faults"]]
     lines += [f"… and {count} more of kind {kind!r}" for kind, count in facts["more_faults"].items()]
@@ -117,11 +121,13 @@ def _gate_lines(gate: Facts) -> list[str]:
     seen = f"records seen from version {gate['records_seen_from_version']} on"
     if gate["records_seen_from_version"]:
         seen += ", sums of a snapshot before"
-    applied, voided = sum(gate["applied"].values()), sum(gate["voided"].values())
+    applied, voided, zeroed = (sum(gate[name].values()) for name in ("applied", "voided", "zeroed"))
+    of_zero = f" ({zeroed} with a gradient of zero)" if zeroed else ""
     staleness = ", ".join(f"{name}: {count}" for name, count in gate["staleness"].items())
     lines = [
-        f"gate {gate['gate']} ({gate['name']}): version {gate['version']}, {applied} batches applied, {voided} void; "
-        f"{seen}; snapshots {', '.join(map(str, gate['snapshots'])) or 'none'}",
+        f"gate {gate['gate']} ({gate['name']}): version {gate['version']}, "
+        f"{applied} batches applied{of_zero}, {voided} void; {seen}; "
+        f"snapshots {', '.join(map(str, gate['snapshots'])) or 'none'}",
         f"  staleness {staleness or 'none'}",
     ]
     if gate["untold"]:

@@ -51,7 +51,10 @@ class Connection(BaseModel):
         None, ge=1, description="Copies of each partition of a new topic; by default min(3, brokers)."
     )
     session_timeout_s: float = Field(
-        6.0, gt=0, description="Silence after which the group gives a member's lanes to others."
+        3.0,
+        gt=0,
+        description="Silence after which the group gives a member's lanes to others; 6 s where the broker's "
+        "group.min.session.timeout.ms (Kafka's default: 6 s) does not allow less.",
     )
     heartbeat_s: float = Field(
         0.5, gt=0, description="Interval of heartbeats; also how soon members hear of a rebalance."

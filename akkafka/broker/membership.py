@@ -29,6 +29,7 @@ PROTOCOL_VERSION = 0
 MAX_LANES = 4096  # of a member's claim: metadata come from the network
 BACKOFF_S = 0.1
 LEAVE_TIMEOUT_S = 1.0
+KAFKAS_SESSION_S = 6.0  # the shortest that every broker allows unless its settings say otherwise
 
 _LOST_IDENTITY = (kafka_errors.UnknownMemberIdError, kafka_errors.IllegalGenerationError)
 _FATAL = (
@@ -58,6 +59,7 @@ class KafkaMembership:
         self._error: AkkafkaError | None = None
         self._woken = asyncio.Event()
         self._member, self._generation = "", -1
+        self._session_s = link.settings.session_timeout_s
         self._coordinator: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -113,19 +115,19 @@ class KafkaMembership:
 
     async def _join(self) -> None:
         """Join, share the lanes out if we are chosen to, and take our own."""
-        settings = self._link.settings
-        session_ms = int(settings.session_timeout_s * 1000)
+        session_ms, rebalance_ms = int(self._session_s * 1000), int(max(self._session_s, KAFKAS_SESSION_S) * 1000)
         metadata = ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, [self._topic], self._claim()).encode()
         request = JoinGroupRequest(
-            self._group, session_ms, session_ms, self._member, None, "consumer", [(ASSIGNOR, metadata)]
+            self._group, session_ms, rebalance_ms, self._member, None, "consumer", [(ASSIGNOR, metadata)]
         )
-        answer = await self._ask(request, timeout=settings.session_timeout_s + settings.request_timeout_s)
+        timeout = rebalance_ms / 1000 + self._link.settings.request_timeout_s
+        answer = await self._ask(request, timeout=timeout)
         self._member = answer.member_id or self._member
         await self._checked(answer.error_code)
         self._generation = answer.generation_id
         shares = self._shares(answer.members) if answer.leader_id == answer.member_id else []
         request = SyncGroupRequest(self._group, self._generation, self._member, None, shares)
-        answer = await self._ask(request, timeout=settings.session_timeout_s + settings.request_timeout_s)
+        answer = await self._ask(request, timeout=timeout)
         await self._checked(answer.error_code)
         self._assigned(ConsumerProtocolMemberAssignment.decode(answer.member_assignment))
 
@@ -146,7 +148,7 @@ class KafkaMembership:
     async def _ask(self, request: Any, *, timeout: float | None = None) -> Any:
         if self._coordinator is None:
             self._coordinator = await self._find_coordinator()
-        limit = self._link.settings.session_timeout_s if timeout is None else timeout
+        limit = self._session_s if timeout is None else timeout
         return await self._link.request(self._coordinator, request, timeout=limit)
 
     async def _find_coordinator(self) -> int:
@@ -164,6 +166,10 @@ class KafkaMembership:
         error = kafka_errors.for_code(code)
         if error is kafka_errors.NoError:
             return
+        if error is kafka_errors.InvalidSessionTimeoutError and self._session_s < KAFKAS_SESSION_S:
+            log.info("group %s: sessions of %g s are too short for this broker", self._group, self._session_s)
+            self._session_s = KAFKAS_SESSION_S
+            raise _AskAgainError
         if error in _FATAL:
             raise self._fatal(error)
         if error in _LOST_IDENTITY:

@@ -30,3 +30,9 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("the loop returns")
+
+
+def spoiled_words(voids: int, zeroed: int) -> str:
+    """Of batches that could not be processed, or only without their gradient; empty if there were none."""
+    told = [f"{voids} batches void"] if voids else []
+    return ", ".join([*told, *([f"{zeroed} applied with a gradient of zero"] if zeroed else [])])

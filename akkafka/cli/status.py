@@ -12,7 +12,7 @@ from akkafka.broker.base import Broker, Cluster, TopicPartition
 from akkafka.broker.network import Network, find, load
 from akkafka.broker.network import networks as names_on
 from akkafka.broker.reading import last_records, reading
-from akkafka.cli.console import say, size, table
+from akkafka.cli.console import say, size, spoiled_words, table
 from akkafka.cli.locating import locate, reached
 from akkafka.cli.networks import missing
 from akkafka.cli.options import Where
@@ -164,6 +164,8 @@ def _gate(network: Network, gate: int, heard: Heard, lanes: Mapping[int, tuple[i
         "behind": {
             lane: max(0, lanes[lane][0] - seq) for lane, seq in applied.items() if _trains(network, lane, lanes)
         },
+        "voids": body.voids,
+        "zeroed": body.zeroed,
         "staleness_mean": body.staleness_sum / body.updates if body.updates else 0.0,
         "busy": body.busy if up else 0.0,
         "rss_bytes": body.rss_bytes if up else 0,
@@ -226,7 +228,12 @@ def _network_lines(network: Facts) -> list[str]:
         for s in network["sentinels"]
     ]
     waiting = [f"gate {g['gate']}{_waits(g)}" for g in network["gates"] if g.get("waiting_for")]
-    return [head, *gates, "", *lanes, "", *(sentinels or ["no sentinel is up"]), *waiting]
+    spoiled = [
+        f"gate {g['gate']}, since pid {g['pid']} began: {told}"
+        for g in network["gates"]
+        if (told := spoiled_words(g.get("voids", 0), g.get("zeroed", 0)))
+    ]
+    return [head, *gates, "", *lanes, "", *(sentinels or ["no sentinel is up"]), *waiting, *spoiled]
 
 
 def _gate_rows(network: Facts) -> Sequence[Sequence[str]]:

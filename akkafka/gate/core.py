@@ -7,6 +7,11 @@ The order of effects of a backward message stands here once (design, section 5):
 3. `AppendRecord`, in the order of the versions; `Appended` at the expected offset makes the version exist,
 4. only then forwards that were computed with it leave (*output commit*).
 
+A batch is void or not by the time it turns around: only forwards and the loss make it so, and the void goes back
+through every gate. What fails on the way back (a layer raises, a gradient is not finite, its weights are out of reach)
+is *zeroed*: applied with a gradient of zero, here and in the gates below, as the gates above have applied it already.
+So every batch is applied at all gates or void at all of them, and no gate has to ask another.
+
 When an append ends anywhere else, or nobody knows where, all speculation is thrown away: the journal is read and folded
 from the last certain state, and records of ours that are still due are appended again.
 """
@@ -190,10 +195,11 @@ class GateCore:
         event = lane.backwards[0][1]
         message = event.message
         hop = message.trail[self.settings.gate]
-        if not message.void and not self.settings.rule.within_reach(hop, self.newest.version):
-            message = self._out_of_reach(event, hop)
-        if message.void and hop.version <= self.certain.version:
-            lane.backwards.popleft()  # it counts without a step: no weights are needed
+        given = not (message.void or message.zeroed)
+        if given and not self.settings.rule.within_reach(hop, self.newest.version):
+            message, given = self._out_of_reach(event, hop), False
+        if not given and hop.version <= self.certain.version:
+            lane.backwards.popleft()  # it counts without a gradient: no weights are needed
             self._compute(e.ComputeBackward(event.offset, message, hop, {}, None, None, self.newest, key=0))
             return True
         then = self._state_at(hop)
@@ -212,14 +218,14 @@ class GateCore:
         return True
 
     def _out_of_reach(self, event: e.BackwardArrived, hop: Hop) -> Backward:
-        """Void: its forward was made by somebody who had slept, with weights that nobody else may have any more."""
+        """Zeroed: its forward was made by somebody who had slept, with weights that nobody else may have any more."""
         late = self.newest.version - hop.version
-        void = (
+        zeroed = (
             f"gate {self.settings.gate} ({self.settings.name}): made with weights of {late} updates ago, "
             f"they are at hand for {self.settings.rule.reach}"
         )
-        self._refuse("backward", event.message.lane, event.offset, void)
-        return replace(event.message, dy=None, void=void)
+        self._refuse("backward", event.message.lane, event.offset, zeroed)
+        return replace(event.message, dy=None, zeroed=zeroed)
 
     def _input_again(self, lane: Lane, seq: int, hop: Hop) -> Forward | None:
         fetched = lane.inputs.get(seq)
@@ -372,13 +378,13 @@ class GateCore:
         lane.stash.pop(message.seq, None)
         lane.inputs.pop(message.seq, None)
         if event.failure:
-            self._refuse("backward", message.lane, event.job.offset, event.record.void)
+            self._refuse("backward", message.lane, event.job.offset, event.failure)
         current = event.job.base is self.newest and not self._adrift
         state = event.state if current else None
         if state is not None:
             self._extend(state)
         self._pending.append(Pending(event, state))
-        self._out.append(e.SendBackward(replace(message, source=event.job.offset, dy=event.dx, void=event.record.void)))
+        self._out.append(e.SendBackward(replace(message, source=event.job.offset, dy=event.dx, zeroed=event.zeroed)))
 
     def _extend(self, state: GateState) -> None:
         self.newest = state
@@ -431,6 +437,7 @@ class GateCore:
         counted = self.statistics
         counted.updates += 1
         counted.voids += bool(computed.record.void)
+        counted.zeroed += bool(computed.record.zeroed)
         staleness = self.certain.version - 1 - computed.record.hop.version
         counted.staleness_sum += staleness
         counted.staleness_max = max(counted.staleness_max, staleness)
@@ -443,7 +450,7 @@ class GateCore:
         self._forget_states()
 
     def _note(self, record: JournalRecord) -> None:
-        if not record.void:
+        if record.needs_weights:
             self.named.append((self.certain.version, record.hop.version))
 
     def _forget_states(self) -> None:
@@ -500,8 +507,8 @@ class GateCore:
         self._pick_up_pending()
 
     def _weights_of(self, record: JournalRecord) -> Params | None:
-        """Weights of a record's forward; a void record needs none, and its version may be gone for ever."""
-        if record.void:
+        """Weights of a record's forward; where none are needed, its version may be gone for ever."""
+        if not record.needs_weights:
             return {}
         state = self._state_at(record.hop)
         return state.params if state is not None else None
@@ -560,7 +567,7 @@ class GateCore:
         self._begin_next()
 
     def _give_back(self, late: Pending) -> None:
-        """Others' records have come before this one, and now it is out of reach: back among the inputs, to be voided.
+        """Others' records have come before this one, and now it is out of reach: back among the inputs, to be zeroed.
 
         What waits behind it was made on top of it and goes back, too.
         """

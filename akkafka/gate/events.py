@@ -48,7 +48,8 @@ class BackwardComputed:
     record: JournalRecord
     value: bytes
     state: GateState
-    failure: str = ""  # why the record is void
+    zeroed: str = ""  # why the gates below get a gradient of zero
+    failure: str = ""  # what went wrong here, for the dead letters
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -67,6 +67,7 @@ class Statistics:
 
     updates: int = 0
     voids: int = 0
+    zeroed: int = 0
     duplicates: int = 0
     refused: int = 0
     staleness_sum: int = 0

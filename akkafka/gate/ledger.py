@@ -9,7 +9,7 @@ from akkafka.gate.snapshot import Shelf, Snapshot
 from akkafka.protocol.messages import SnapshotManifest
 
 Named = tuple[int, int]
-"""(version that a counted record made, version of the weights that it names); void records name none."""
+"""(version that a counted record made, version of the weights that it names); void and zeroed records name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def oldest_needed(kept: Sequence[Kept], version: int, reach: int, named: Sequenc
     `kept`: newest first. Never the newest: it may be torn tomorrow. And only one from which every version can be
     rebuilt that a batch may still name, now or later: those are at most `reach` updates older than the newest version
     (state.py, CountingRule). For that it has to lie that far back itself, and to hold all older weights that the
-    records behind it name. What open batches name needs no look: it is within reach, or will be voided.
+    records behind it name. What open batches name needs no look: it is within reach, or will be zeroed.
     """
     for snapshot in kept[1:]:
         if snapshot.version > version - reach:

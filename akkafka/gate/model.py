@@ -6,11 +6,12 @@ import numpy as np
 
 from akkafka.errors import AkkafkaError
 from akkafka.gate import events as e
+from akkafka.gate.finite import finite, not_finite
 from akkafka.gate.state import GateState, Params, apply_record, initial_state
 from akkafka.nn.layer import Array, Pass, Tape, check_batch, check_gradient
 from akkafka.nn.statistics import follow_statistics
 from akkafka.nn.warm import warm_up as warm_up_layer
-from akkafka.optim.optimizer import Step
+from akkafka.optim.optimizer import Step, trained
 from akkafka.optim.warm import warm_up as warm_up_optimizer
 from akkafka.protocol import wire
 from akkafka.protocol.definition import Definition
@@ -30,6 +31,7 @@ class Model:
         self.layer = definition.layers[gate]
         self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
         self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
+        self._title = f"gate {gate} ({definition.gates[gate].name})"
 
     def initial(self) -> GateState:
         """Version 0: weights from the definition's seed."""
@@ -76,28 +78,38 @@ class Model:
         return e.ForwardComputed(job, y, (len(x), tape) if training else None)
 
     def backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
-        """dx, the journal record and the next state; what a layer raises makes the record void."""
+        """dx, the journal record and the next state.
+
+        A gradient that is not finite, whichever of the two, counts as one of zero; what a layer raises, as both.
+        """
         message = job.message
-        if message.void:
-            return self._recorded(job, None, {}, message.void)
+        if message.void or message.zeroed:
+            return self._recorded(job, message.zeroed, {}, message.zeroed)
         try:
-            dx, grads = self._differentiate(job)
-            return self._recorded(job, dx, grads, "")
+            with np.errstate(over="ignore", invalid="ignore"):  # it is looked at right here
+                dx, grads = self._differentiate(job)
+            wrong = not_finite(grads)
+            zeroed = f"{self._title}: the gradient of {wrong} is not finite" if wrong else ""
+            below = "" if dx is None or finite(dx) else f"{self._title}: the gradient of its input is not finite"
+            return self._recorded(job, zeroed, {} if zeroed else grads, below, dx, zeroed or below)
         except Exception as error:
-            failure = f"gate {self._gate}: {type(error).__name__}: {error}"
-            return self._recorded(job, None, {}, failure, failure)
+            failure = f"{self._title}: {type(error).__name__}: {error}"
+            return self._recorded(job, failure, {}, failure, failure=failure)
 
     def fold(self, job: e.Fold) -> e.Folded:
         """The state after a record that counts."""
         return e.Folded(job, apply_record(job.base, job.record, job.value, job.then, self.step))
 
-    def step(self, state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
+    def step(self, state: GateState, grads: Params | None, then: Params, staleness: int) -> tuple[Params, Params]:
         """The optimizer's update, and the buffers' (gate/state.py: Stepper)."""
+        buffers = self.layer.buffers if grads is not None else {}
+        if grads is None:
+            grads = {name: np.zeros_like(state.params[name]) for name in trained(state.params, self.layer.buffers)}
         step = Step(grads, then, staleness, state.version)
         if self.optimizer.compensates and state.version % RATIO_EVERY == RATIO_EVERY - 1:
             self.compensation = self.optimizer.compensation_ratio(state.params, state.optimizer, step)
         params, optimizer = self.optimizer.update(state.params, state.optimizer, step)
-        return {**params, **follow_statistics(state.params, grads, self.layer.buffers)}, optimizer
+        return {**params, **follow_statistics(state.params, grads, buffers)}, optimizer
 
     def _differentiate(self, job: e.ComputeBackward) -> tuple[Array | None, Params]:
         dy = job.message.dy
@@ -116,8 +128,15 @@ class Model:
         return len(x), self.layer.forward(job.then, x, Pass(True, job.key))[1]
 
     def _recorded(
-        self, job: e.ComputeBackward, dx: Array | None, grads: Params, void: str, failure: str = ""
+        self,
+        job: e.ComputeBackward,
+        zeroed: str,
+        grads: Params,
+        below: str,
+        dx: Array | None = None,
+        failure: str = "",
     ) -> e.BackwardComputed:
+        """`zeroed` and `below`: why there is no gradient for this gate, and none for those below."""
         message = job.message
         record = JournalRecord(
             run=self._run,
@@ -127,10 +146,11 @@ class Model:
             hop=job.hop,
             source=job.offset,
             grads=grads,
-            void=void,
+            void=message.void,
             writer=self._writer,
             tally=message.tally,
+            zeroed=zeroed,
         )
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, self.step)
-        return e.BackwardComputed(job, dx, record, value, state, failure)
+        return e.BackwardComputed(job, None if below else dx, record, value, state, below, failure)

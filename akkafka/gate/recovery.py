@@ -60,7 +60,7 @@ def fold(
 ) -> tuple[GateState, dict[int, GateState]]:
     """(newest state, states of the versions in `keep` and of the ring) after all entries, or at version `until`.
 
-    `named` is given (version made, version named) of each record that counts and is not void.
+    `named` is given (version made, version named) of each record that counts and needs those weights.
     Memory: weights are kept only as long as a later record or `keep` names their version.
     Raises MissingWeightsError if a record names weights that are not to be had from here.
     """
@@ -75,7 +75,7 @@ def fold(
             state = states[state.version] = pass_over(state)
             continue
         then = states.get(record.hop.version)
-        if then is None and not record.void:
+        if then is None and record.needs_weights:
             raise MissingWeightsError(
                 f"gate {folding.rule.gate}: journal record {state.next_offset} names the weights of version "
                 f"{record.hop.version}, which are not in the snapshot of version {start.version}"
@@ -88,7 +88,7 @@ def fold(
             )
         state = apply_record(state, record, value, then.params if then is not None else {}, folding.step)
         states[state.version] = state
-        if named is not None and not record.void:
+        if named is not None and record.needs_weights:
             named.append((state.version, record.hop.version))
         for version in [
             v for v in states if v < state.version - folding.ring and v not in wanted and last_use.get(v, -1) <= i

@@ -323,7 +323,9 @@ class Gate:
         topic = getattr(self._topics, instruction.direction)(gate)
         record = self._record
         at_hand = record if record is not None and record.offset == instruction.offset else None
-        self._side.refuse(at_hand, topic, instruction.lane, instruction.offset, f"{self.title}: {instruction.reason}")
+        reason = instruction.reason
+        reason = reason if reason.startswith(f"{self.title}: ") else f"{self.title}: {reason}"
+        self._side.refuse(at_hand, topic, instruction.lane, instruction.offset, reason)
 
     def _halt(self, instruction: e.Halt) -> None:
         self._fail(instruction.error)
@@ -468,6 +470,7 @@ class Gate:
             open=core.open_batches,
             updates=counted.updates,
             voids=counted.voids,
+            zeroed=counted.zeroed,
             staleness_sum=counted.staleness_sum,
             staleness_max=counted.staleness_max,
             busy=min(1.0, share),

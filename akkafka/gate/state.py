@@ -13,8 +13,11 @@ from akkafka.gate.sums import Sums
 from akkafka.protocol.messages import CHAIN_BYTES, TRAIL_CHAIN_BYTES, Hop, JournalRecord
 
 Params = Mapping[str, NDArray[Any]]
-Stepper = Callable[["GateState", Params, Params, int], tuple[Params, Params]]
-"""(state, grads, weights at the forward, staleness) -> (weights, optimizer state): new arrays, inputs untouched."""
+Stepper = Callable[["GateState", Params | None, Params, int], tuple[Params, Params]]
+"""(state, grads, weights at the forward, staleness) -> (weights, optimizer state): new arrays, inputs untouched.
+
+No grads: a gradient of zero, whose weights at the forward do not matter, and no statistics of a batch.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +50,7 @@ class CountingRule:
     And none that was made with weights too old for anybody to have them: a process that slept while snapshots and
     journal went on may wake, forward a batch with what it has in memory, and even record the gradient. If that counted,
     nobody else could fold it (delay compensation needs those weights), and no trimming would ever be safe. So weights
-    are within reach for a fixed number of updates; a batch whose forward lies further back is voided (gate/core.py).
+    are within reach for a fixed number of updates; what was forwarded before is zeroed (gate/core.py).
     """
 
     gate: int
@@ -62,7 +65,7 @@ class CountingRule:
             return False  # nobody can have used weights that did not exist
         if record.seq != state.applied[record.lane]:
             return False
-        if not record.void and not self.within_reach(record.hop, state.version):
+        if record.needs_weights and not self.within_reach(record.hop, state.version):
             return False
         if not self.fixed_lanes:
             return True
@@ -83,10 +86,12 @@ def next_chain(chain: bytes, value: bytes) -> bytes:
 
 
 def apply_record(state: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper) -> GateState:
-    """The state after a record that counts; `then` are the weights of version `record.hop.version`."""
+    """The state after a record that counts; `then`, if it needs them: the weights of version `record.hop.version`."""
     params, optimizer = state.params, state.optimizer
-    if not record.void:
+    if record.needs_weights:
         params, optimizer = step(state, record.grads, then, state.version - record.hop.version)
+    elif record.zeroed:
+        params, optimizer = step(state, None, state.params, state.version - record.hop.version)
     return GateState(
         version=state.version + 1,
         chain=next_chain(state.chain, value),

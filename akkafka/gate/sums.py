@@ -14,6 +14,7 @@ from akkafka.errors import ProtocolError
 from akkafka.protocol.messages import JournalRecord
 from akkafka.protocol.tally import TALLY_MASK
 
+LATER: Final = 1  # last fields of LaneSums that an older akkafka has not written
 EXACT: Final = 16  # staleness below is counted exactly, above by powers of two
 BUCKETS: Final = EXACT + 20
 
@@ -31,12 +32,13 @@ class LaneSums:
     past_ids: int = 0
     first: int = 0  # rows of the newest tally
     beyond: int = 0
+    zeroed: int = 0  # came later: manifests may lack it
 
     def after(self, record: JournalRecord) -> LaneSums:
         """With one more counted record; void ones bring their samples too: they were issued and dealt with."""
-        voided, tally = self.voided + bool(record.void), record.tally
+        voided, zeroed, tally = self.voided + bool(record.void), self.zeroed + bool(record.zeroed), record.tally
         if tally is None:
-            return replace(self, voided=voided)
+            return replace(self, voided=voided, zeroed=zeroed)
         new = tally.epoch != self.epoch
         return LaneSums(
             voided=voided,
@@ -48,6 +50,7 @@ class LaneSums:
             past_ids=(self.past_ids + (self.ids if new else 0)) & TALLY_MASK,
             first=tally.first,
             beyond=tally.beyond,
+            zeroed=zeroed,
         )
 
 
@@ -79,8 +82,9 @@ class Sums:
 
 def read_sums(rows: tuple[tuple[int, ...], ...], staleness: tuple[int, ...]) -> Sums:
     """From a manifest; a manifest of an older akkafka has none, and its records remain untold."""
-    if any(len(row) != len(LaneSums.__slots__) for row in rows) or (staleness and len(staleness) != BUCKETS):
-        raise ProtocolError(f"a manifest whose sums are not {len(LaneSums.__slots__)} numbers a lane")
+    most = len(LaneSums.__slots__)
+    if any(not most - LATER <= len(row) <= most for row in rows) or (staleness and len(staleness) != BUCKETS):
+        raise ProtocolError(f"a manifest whose sums are not {most} numbers a lane")
     return Sums(tuple(LaneSums(*row) for row in rows), staleness or (0,) * BUCKETS)
 
 

@@ -334,7 +334,7 @@ class Definition(_Frozen):
 
     @property
     def reach(self) -> int:
-        """Updates for which a gate's older weights are at hand: what was forwarded before is voided.
+        """Updates for which a gate's older weights are at hand: what was forwarded before is zeroed.
 
         A part of the rule by which records count, so never to be changed. Twice what a batch can be late by unless its
         process slept: issuing stops at max_staleness, and every lane, a claimed one too, may then have a window open.

@@ -31,6 +31,7 @@ class GateFigures(_Body):
     open: int = 0  # batches forwarded and not yet applied
     updates: int = 0  # by this process
     voids: int = 0
+    zeroed: int = 0  # of the updates, those with a gradient of zero, as it could not be formed
     staleness_sum: int = 0  # over `updates`
     staleness_max: int = 0
     busy: float = 0.0  # share of the last interval that the compute thread worked

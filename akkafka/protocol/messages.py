@@ -122,9 +122,10 @@ class Backward:
     seq: int
     trail: tuple[Hop, ...]  # whole, as it came out of the last gate
     source: int  # offset of the record that this one answers, in its lane of the topic it was read from
-    dy: Array | None  # (batch, *shape); None if void or home
+    dy: Array | None  # (batch, *shape); None if void, zeroed or home
     void: str = ""
     tally: Tally | None = None  # the forward's own
+    zeroed: str = ""  # why a gate above could not form a gradient: the batch is applied with one of zero from here on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,10 +138,16 @@ class JournalRecord:
     seq: int
     hop: Hop  # this gate's own entry of the batch's trail: which weights the gradient was formed with
     source: int  # offset of the backward message it came from, in its lane of `backward.<gate+1>`
-    grads: Mapping[str, Array]  # by value, with batch statistics; empty if void
+    grads: Mapping[str, Array]  # by value, with batch statistics; empty if void or zeroed
     void: str = ""
     writer: str = ""  # process that appended it; tells nothing but who
     tally: Tally | None = None  # the batch's own: what `akkafka audit` adds up
+    zeroed: str = ""  # why the gradient could not be formed: the step is made with one of zero
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether its step looks at the weights of the forward: a void record has none, a gradient of zero no use."""
+        return not (self.void or self.zeroed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -114,6 +114,10 @@ def _tally(message: m.Forward | m.Backward | m.JournalRecord) -> dict[str, Any]:
     return {} if message.tally is None else {"tally": list(message.tally.numbers)}
 
 
+def _zeroed(message: m.Backward | m.JournalRecord) -> dict[str, Any]:
+    return {"zeroed": message.zeroed} if message.zeroed else {}
+
+
 # One pair of functions a kind. Fields are only ever added, and then optional.
 
 
@@ -151,35 +155,35 @@ def _rows(f: Fields) -> m.Rows | None:
 def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
-        **_tally(b),
+        **_tally(b), **_zeroed(b),
     }, {"dy": b.dy}  # fmt: skip
 
 
 def _read_backward(f: Fields) -> m.Backward:
-    dy, void = f.array("dy"), f.text("void", "")
-    if dy is not None and void:
-        raise ProtocolError("a void backward has no gradient, this one has")
+    dy, void, zeroed = f.array("dy"), f.text("void", ""), f.text("zeroed", "")
+    if (dy is not None) + bool(void) + bool(zeroed) > 1:
+        raise ProtocolError("a backward has either a gradient, or a reason to be void, or one to be of zero")
     return m.Backward(
         run=f.run(), lane=f.number("lane"), seq=f.number("seq"), trail=f.trail(), source=f.number("source"),
-        dy=dy, void=void, tally=f.tally(),
+        dy=dy, void=void, tally=f.tally(), zeroed=zeroed,
     )  # fmt: skip
 
 
 def _journal(r: m.JournalRecord) -> Written:
     return 3, {
         "run": r.run.bytes, "gate": r.gate, "lane": r.lane, "seq": r.seq, "hop": _hop(r.hop), "source": r.source,
-        "void": r.void, "writer": r.writer, **_tally(r),
+        "void": r.void, "writer": r.writer, **_tally(r), **_zeroed(r),
     }, {"grads": r.grads}  # fmt: skip
 
 
 def _read_journal(f: Fields) -> m.JournalRecord:
-    grads, void = f.arrays("grads"), f.text("void", "")
-    if grads and void:
-        raise ProtocolError("a void record has no gradient, this one has")
+    grads, void, zeroed = f.arrays("grads"), f.text("void", ""), f.text("zeroed", "")
+    if bool(grads) + bool(void) + bool(zeroed) > 1:
+        raise ProtocolError("a record has either a gradient, or a reason to be void, or one to be of zero")
     return m.JournalRecord(
         run=f.run(), gate=f.number("gate"), lane=f.number("lane"), seq=f.number("seq"), hop=f.hop("hop"),
         source=f.number("source"), grads=grads, void=void, writer=f.text("writer", ""),
-        tally=f.tally(),
+        tally=f.tally(), zeroed=zeroed,
     )  # fmt: skip
 
 

@@ -267,6 +267,23 @@ def test_a_group_outlives_a_restart_of_the_broker(
     run(scene())
 
 
+@pytest.mark.kafka
+def test_where_the_broker_allows_no_short_session_a_member_takes_kafkas_own(
+    run: Run, kafka_bootstrap: str, unique: Callable[[], str]
+) -> None:
+    name = unique()
+
+    async def scene() -> None:
+        # The test's broker allows 1 s and more (group.min.session.timeout.ms), as others allow 6 s and more.
+        async with connected(kafka_bootstrap, session_timeout_s=0.5, heartbeat_s=0.2) as broker:
+            await broker.create([TopicSpec(name, 2)])
+            async with asyncio.timeout(LIMIT):
+                member = await broker.join(name, name, [0, 1])
+                assert await member.changed() == {0, 1}
+
+    run(scene())
+
+
 MEMBER = """
 import asyncio, sys
 from akkafka.broker.connection import Connection

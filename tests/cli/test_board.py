@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from akkafka.cli.console import spoiled_words
 from akkafka.cli.training.board import Board
+from akkafka.cli.training.show import summary
 from akkafka.protocol.figures import (
     BatchFigures,
     GateFigures,
@@ -62,11 +64,11 @@ def test_a_batch_that_is_told_twice_counts_once() -> None:
     board.take("another", 0, TrainFigures(batches=[batch(0, 1, 0, 2.0)]))
     board.close()
     assert board.epochs[0].samples == 20
-    assert len(board.batches) == 2
+    assert board.home_by_figures() == 2
 
 
 def test_batches_of_lanes_that_are_not_ours_do_not_count() -> None:
-    assert board_with(batch(7, 0, 0, 1.0)).batches == []
+    assert board_with(batch(7, 0, 0, 1.0)).home_by_figures() == 0
 
 
 def test_an_epoch_ends_when_every_lane_has_gone_beyond_it() -> None:
@@ -117,6 +119,18 @@ def test_idle_beats_do_not_dilute_how_busy_a_gate_is() -> None:
     board.take("p", 2, gate(updates=4, busy=0.5))
     board.take("p", 3, gate(updates=4, busy=0.0))
     assert board.gates[0].busy == 0.5
+
+
+def test_void_and_zeroed_batches_are_told_if_there_are_any() -> None:
+    board = Board((0,))
+    board.take("p", 1, gate(0, updates=9))
+    assert spoiled_words(*board.spoiled) == ""
+    board.take("p", 2, gate(0, updates=10, voids=1, zeroed=2))
+    board.take("q", 3, gate(0, updates=3, voids=1))
+    board.take("r", 3, gate(1, updates=13, voids=2, zeroed=1))
+    assert (board.gates[0].voids, board.gates[0].zeroed) == (2, 2)
+    assert spoiled_words(*board.spoiled) == "2 batches void, 2 applied with a gradient of zero"
+    assert summary(board, 0.0, 0.0)[-1] == spoiled_words(*board.spoiled)
 
 
 def test_a_standby_does_not_hide_what_the_working_process_does() -> None:

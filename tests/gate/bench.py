@@ -31,10 +31,10 @@ def forward(
 
 
 def record_of(
-    seq: int, lane: int, hop: Hop, *, source: int = 0, void: str = "", writer: str = "other"
+    seq: int, lane: int, hop: Hop, *, source: int = 0, void: str = "", zeroed: str = "", writer: str = "other"
 ) -> JournalRecord:
-    grads = {} if void else {"w": toy.word(7 + seq)}
-    return JournalRecord(RUN, 0, lane, seq, hop, source, grads, void=void, writer=writer)
+    grads = {} if void or zeroed else {"w": toy.word(7 + seq)}
+    return JournalRecord(RUN, 0, lane, seq, hop, source, grads, void=void, writer=writer, zeroed=zeroed)
 
 
 def entry(record: JournalRecord) -> tuple[JournalRecord | None, bytes]:
@@ -84,12 +84,19 @@ class Bench:
         return self.on(e.ForwardArrived(seq if offset is None else offset, forward(seq, lane, **facts)))
 
     def backward(
-        self, seq: int, lane: int = 0, *, hop: Hop | None = None, run: Run = RUN, void: str = ""
+        self,
+        seq: int,
+        lane: int = 0,
+        *,
+        hop: Hop | None = None,
+        run: Run = RUN,
+        void: str = "",
+        zeroed: str = "",
     ) -> list[e.Instruction]:
         """The gradient of a batch; `hop` is what the first copy's trail names (version 0 if not told)."""
         hop = hop or zero().hop(seq)
-        dy = None if void else toy.word(50 + seq)
-        return self.on(e.BackwardArrived(seq, Backward(run, lane, seq, (hop,), seq, dy, void)))
+        dy = None if void or zeroed else toy.word(50 + seq)
+        return self.on(e.BackwardArrived(seq, Backward(run, lane, seq, (hop,), seq, dy, void, zeroed=zeroed)))
 
     def compute(self, *, failure: str = "") -> e.ComputeForward | e.ComputeBackward | e.Fold:
         """Answer the one computation that was asked for."""
@@ -107,10 +114,12 @@ class Bench:
 
     def _backward(self, job: e.ComputeBackward, failure: str) -> e.BackwardComputed:
         m = job.message
-        record = record_of(m.seq, m.lane, job.hop, source=job.offset, void=m.void or failure, writer="me")
+        zeroed = m.zeroed or failure
+        record = record_of(m.seq, m.lane, job.hop, source=job.offset, void=m.void, zeroed=zeroed, writer="me")
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, toy.step)
-        return e.BackwardComputed(job, None if record.void else toy.word(9), record, value, state, failure=failure)
+        dx = toy.word(9) if record.needs_weights else None
+        return e.BackwardComputed(job, dx, record, value, state, zeroed, failure)
 
     def compute_all(self) -> None:
         while any(isinstance(i, e.ComputeForward | e.ComputeBackward | e.Fold) for i in self.asked):

@@ -1,4 +1,4 @@
-"""Batches whose forward lies too far back: voided by whoever finds them, and never in anybody's way.
+"""Batches whose forward lies too far back: zeroed by whoever finds them, and never in anybody's way.
 
 Past fault: a process slept through two snapshots, woke, and was the first to forward a batch. Nobody had its weights
 any more, so the batch's lane stood still for ever; and had the sleeper recorded the gradient, no gate could have gone
@@ -33,11 +33,12 @@ def test_a_record_counts_up_to_its_reach_and_not_beyond() -> None:
     rule = CountingRule(0, reach=REACH)
     assert rule.counts(replace(zero(), version=2), record_of(0, 0, OLD))
     assert not rule.counts(replace(zero(), version=3), record_of(0, 0, OLD))
-    assert rule.counts(replace(zero(), version=3), record_of(0, 0, OLD, void="it was late"))
+    assert rule.counts(replace(zero(), version=3), record_of(0, 0, OLD, zeroed="it was late"))
+    assert rule.counts(replace(zero(), version=3), record_of(0, 0, OLD, void="too large"))
     assert CountingRule(0).counts(replace(zero(), version=10**6), record_of(0, 0, OLD))
 
 
-def test_a_batch_beyond_reach_is_voided_and_its_lane_goes_on() -> None:
+def test_a_batch_beyond_reach_is_zeroed_and_its_lane_goes_on() -> None:
     bench = NearBench()
     bench.forward(0, lane=1)
     bench.compute()
@@ -49,9 +50,10 @@ def test_a_batch_beyond_reach_is_voided_and_its_lane_goes_on() -> None:
     assert "made with weights of 3 updates ago, they are at hand for 2" in refused.reason
     bench.compute()
     sent = bench.one(e.SendBackward).message
-    assert sent.void == refused.reason and sent.dy is None
+    assert (sent.zeroed, sent.void, sent.dy) == (refused.reason, "", None)
     bench.delivered(0, lane=1)
-    assert bench.did(e.AppendRecord)[-1].record.void == refused.reason
+    record = bench.did(e.AppendRecord)[-1].record
+    assert (record.zeroed, record.void) == (refused.reason, "")
     bench.on(e.Appended(3))
     assert (bench.core.certain.version, bench.core.certain.applied) == (4, (3, 1))
 
@@ -65,10 +67,22 @@ def test_a_batch_within_reach_makes_its_step() -> None:
     bench.did(e.SendBackward)
     bench.backward(0, lane=1, hop=OLD)
     bench.compute()
-    assert bench.one(e.SendBackward).message.void == ""
+    assert bench.one(e.SendBackward).message.zeroed == ""
 
 
-def test_a_record_that_others_have_put_out_of_reach_is_made_anew_as_void() -> None:
+def test_a_void_batch_beyond_reach_stays_void() -> None:
+    bench = NearBench()
+    for seq in range(3):
+        bench.round(seq)
+    bench.did(e.SendBackward)
+    bench.backward(0, lane=1, hop=OLD, void="too large")
+    bench.compute()
+    sent = bench.one(e.SendBackward).message
+    assert (sent.void, sent.zeroed) == ("too large", "")
+    assert not bench.did(e.Refuse)
+
+
+def test_a_record_that_others_have_put_out_of_reach_is_made_anew_with_a_gradient_of_zero() -> None:
     bench = NearBench()
     bench.forward(0, lane=1)
     bench.compute()
@@ -87,10 +101,10 @@ def test_a_record_that_others_have_put_out_of_reach_is_made_anew_as_void() -> No
     bench.on(e.JournalRead([*others, ours], 4))
     bench.compute_all()
     sent = bench.did(e.SendBackward)[-1].message
-    assert "updates ago" in sent.void
+    assert "updates ago" in sent.zeroed
     bench.delivered(0, lane=1)
     appended = bench.one(e.AppendRecord).record
-    assert (appended.lane, appended.seq) == (1, 0) and appended.void
+    assert (appended.lane, appended.seq) == (1, 0) and appended.zeroed and not appended.void
     bench.on(e.Appended(4))
     assert (bench.core.certain.version, bench.core.certain.applied, bench.core.certain.next_offset) == (4, (3, 1), 5)
     assert bench.core.idle

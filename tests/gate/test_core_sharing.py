@@ -1,10 +1,11 @@
-"""A gate among others of its kind: first copies, other histories, lost weights; and batches that are void."""
+"""A gate among others of its kind: first copies, other histories, lost weights; batches that are void or zeroed."""
 
 from __future__ import annotations
 
 import pytest
 
 from akkafka.gate import events as e
+from akkafka.gate.state import GateState
 
 from ..simulation import toy
 from .bench import Bench, after, entry, forward, record_of, renamed, zero
@@ -165,3 +166,57 @@ def test_a_void_record_is_folded_without_the_weights_it_names(bench: Bench) -> N
     bench.compute_all()
     assert bench.did(e.RebuildState) == []
     assert bench.core.certain.version == 2
+
+
+# --- zeroed ----------------------------------------------------------------------------------------------
+
+
+def test_what_fails_on_the_way_back_is_applied_with_a_gradient_of_zero_and_told_once(bench: Bench) -> None:
+    # Past rule: it was void from here on, while the gates above had applied it already.
+    bench.forward(0)
+    bench.compute()
+    bench.backward(0)
+    bench.compute(failure="not finite")
+    sent = bench.one(e.SendBackward).message
+    assert (sent.zeroed, sent.void, sent.dy) == ("not finite", "", None)
+    assert [refused.reason for refused in bench.did(e.Refuse)] == ["not finite"]
+    bench.delivered(0)
+    record = bench.one(e.AppendRecord).record
+    assert (record.zeroed, record.void) == ("not finite", "")
+    bench.on(e.Appended(0))
+    assert weight_and_momentum(bench.core.certain) == toy.stepped(5, 0, 0, 5, 0)
+    assert (bench.core.statistics.zeroed, bench.core.statistics.voids) == (1, 0)
+
+
+def test_what_was_zeroed_above_is_zeroed_here_without_weights_or_input(bench: Bench) -> None:
+    bench.core.states.clear()  # nobody has the weights of the forward
+    bench.backward(0, zeroed="gate 1 (fc2): not finite")
+    assert not bench.did(e.FetchInput)
+    bench.compute()
+    sent = bench.one(e.SendBackward).message
+    assert (sent.zeroed, sent.dy) == ("gate 1 (fc2): not finite", None)
+    assert not bench.did(e.Refuse), "the gate where it arose has told it"
+    bench.delivered(0)
+    assert bench.one(e.AppendRecord).record.zeroed == "gate 1 (fc2): not finite"
+
+
+def test_a_zeroed_record_is_folded_with_the_weights_there_are(bench: Bench) -> None:
+    bench.round(0)
+    bench.forward(1)
+    bench.compute()
+    bench.backward(1, hop=bench.core.certain.hop(1))
+    bench.compute()
+    bench.delivered(1)
+    bench.asked.clear()
+    before = weight_and_momentum(bench.core.certain)
+    bench.on(e.Appended(2))
+    bench.on(e.JournalRead([entry(record_of(0, 1, FIRST, zeroed="not finite")), (None, b"")], end=3))
+    assert 0 not in bench.core.states
+    bench.compute()
+    w, m = before
+    assert weight_and_momentum(bench.core.certain) == toy.stepped(w, m, 0, w, 1)
+    assert list(bench.core.named) == [(1, 0)], "it names no weights that anybody needs"
+
+
+def weight_and_momentum(state: GateState) -> tuple[int, int]:
+    return toy.number(state.params["w"]), toy.number(state.optimizer["m"])

@@ -1,13 +1,21 @@
-"""What a gate's model tells beside its numbers."""
+"""What a gate's model tells beside its numbers, and what it makes of gradients that cannot be formed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
+from akkafka.gate import events as e
 from akkafka.gate.model import RATIO_EVERY, Model
+from akkafka.gate.state import GateState, apply_record
+from akkafka.nn.layer import Pass
+from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
+from akkafka.protocol.messages import Backward
 
 
 def model(optimizer: str) -> Model:
@@ -33,3 +41,130 @@ def test_how_much_is_compensated_is_looked_at_now_and_then() -> None:
 
 def test_nothing_is_told_of_a_compensation_that_there_is_not() -> None:
     assert after_a_stale_step("sgd", RATIO_EVERY - 1) is None
+
+
+# --- gradients that cannot be formed ------------------------------------------------------------------------
+
+
+@dataclass
+class Returned:
+    """A batch of four comes back to gate 1 of the digits network, whose weights are of version 0."""
+
+    layers: str = "{type='linear', out=24}"
+    x: float = 1.0
+    w: float = 1.0
+    dy: float = 1.0
+    size: int = 4
+
+    def __post_init__(self) -> None:
+        overrides = (f"gate.fc2.layers=[{self.layers}]", "optimizer={type='momentum', lr=0.1}")
+        definition = load_config(None, overrides).definition
+        self.run = definition.new_run()
+        self.model = Model(definition, 1, self.run, "here")
+        first = self.model.initial()
+        self.state = replace(
+            first,
+            params={name: w * np.float32(self.w) for name, w in first.params.items()},
+            optimizer={name: np.ones_like(array) for name, array in first.optimizer.items()},
+        )
+
+    def came(self, *, zeroed: str = "", void: str = "") -> e.BackwardComputed:
+        x = np.full((4, 48), self.x, np.float32)
+        _, tape = self.model.layer.forward(self.state.params, x, Pass(True, 1))
+        dy = None if zeroed or void else np.full((self.size, 24), self.dy, np.float32)
+        hop = self.state.hop(0)
+        message = Backward(self.run, 0, 0, (hop, hop), 3, dy, void, zeroed=zeroed)
+        job = e.ComputeBackward(3, message, hop, self.state.params, (4, tape), None, self.state, 1)
+        found = self.model.backward(job)
+        assert found.value == wire.encode(found.record)
+        assert same(found.state, apply_record(self.state, found.record, found.value, {}, self.model.step))
+        return found
+
+    def stepped(self, grad: float) -> dict[str, NDArray[Any]]:
+        """The trained params after a step of momentum, by hand."""
+        return {
+            name: w - np.float32(0.1) * (np.float32(0.9) * self.state.optimizer[f"v.{name}"] + np.float32(grad))
+            for name, w in self.state.params.items()
+            if f"v.{name}" in self.state.optimizer
+        }
+
+
+def same(one: GateState, other: GateState) -> bool:
+    """Of one version, with the same bits."""
+    return one.chain == other.chain and all(
+        np.array_equal(there[name], array)
+        for own, there in ((one.params, other.params), (one.optimizer, other.optimizer))
+        for name, array in own.items()
+    )
+
+
+def with_gradient_of_zero(batch: Returned, found: e.BackwardComputed) -> bool:
+    """Momentum goes on, nothing is added to it."""
+    stepped = batch.stepped(0.0)
+    return bool(stepped) and all(np.array_equal(found.state.params[name], w) for name, w in stepped.items())
+
+
+def test_a_gradient_that_can_be_formed_is_whole() -> None:
+    found = Returned().came()
+    assert found.dx is not None and found.record.grads
+    assert (found.record.zeroed, found.zeroed, found.failure) == ("", "", "")
+
+
+def test_what_a_layer_raises_makes_both_gradients_zero() -> None:
+    batch = Returned(size=3)  # a gradient for three of four samples
+    found = batch.came()
+    assert found.dx is None and not found.record.grads and not found.record.void
+    assert found.failure == found.zeroed == found.record.zeroed
+    assert found.failure.startswith("gate 1 (fc2): ShapeError: ")
+    assert with_gradient_of_zero(batch, found)
+
+
+def test_a_gradient_that_comes_as_not_a_number_makes_both_zero() -> None:
+    batch = Returned(dy=np.nan)
+    found = batch.came()
+    assert found.dx is None and with_gradient_of_zero(batch, found)
+    assert found.record.zeroed == found.failure == "gate 1 (fc2): the gradient of 0.weight is not finite"
+    assert found.zeroed == "gate 1 (fc2): the gradient of its input is not finite"
+
+
+def test_gates_below_get_the_gradient_if_only_the_own_one_is_not_finite() -> None:
+    batch = Returned(x=1e30, dy=1e20)
+    found = batch.came()
+    assert found.dx is not None and np.isfinite(found.dx).all() and found.zeroed == ""
+    assert found.record.zeroed == found.failure == "gate 1 (fc2): the gradient of 0.weight is not finite"
+    assert with_gradient_of_zero(batch, found)
+
+
+def test_a_gate_makes_its_step_if_only_the_gradient_for_those_below_is_not_finite() -> None:
+    found = Returned(x=1e-30, w=3e37, dy=1e6).came()
+    assert found.dx is None and found.record.grads and found.record.zeroed == ""
+    assert found.zeroed == found.failure == "gate 1 (fc2): the gradient of its input is not finite"
+
+
+def test_what_was_zeroed_above_is_zeroed_here() -> None:
+    batch = Returned()
+    found = batch.came(zeroed="gate 2 (fc3): not finite")
+    assert (found.record.zeroed, found.zeroed, found.failure) == (*("gate 2 (fc3): not finite",) * 2, "")
+    assert with_gradient_of_zero(batch, found)
+
+
+def test_a_void_batch_makes_no_step() -> None:
+    batch = Returned()
+    found = batch.came(void="too large")
+    assert (found.record.void, found.record.zeroed, found.zeroed) == ("too large", "", "")
+    assert found.state.params is batch.state.params
+
+
+def test_running_statistics_stay_if_there_is_no_batch_to_follow() -> None:
+    batch = Returned(layers="{type='linear', out=24}, {type='batch-norm'}", size=3)
+    buffers = batch.model.layer.buffers
+    found = batch.came()
+    assert buffers and with_gradient_of_zero(batch, found)
+    assert all(np.array_equal(found.state.params[name], batch.state.params[name]) for name in buffers)
+
+
+def test_a_layer_that_forgets_its_gradient_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Returned()
+    backward = type(batch.model.layer).backward
+    monkeypatch.setattr(type(batch.model.layer), "backward", lambda *args, **named: (backward(*args, **named)[0], {}))
+    assert "gradient 0.weight: missing" in batch.came().record.zeroed

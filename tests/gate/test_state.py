@@ -67,6 +67,14 @@ def test_the_state_before_is_left_as_it_was() -> None:
     assert (before.version, before.applied, toy.number(before.params["w"])) == (0, (0, 0), 5)
 
 
+def test_a_zeroed_record_counts_with_a_step_of_todays_weights() -> None:
+    record = record_of(0, 0, FIRST, zeroed="not finite")
+    state = after(zero(), record)
+    assert (toy.number(state.params["w"]), toy.number(state.optimizer["m"])) == toy.stepped(5, 0, 0, 5, 0)
+    other = apply_record(zero(), record, wire.encode(record), {}, toy.step)
+    assert toy.number(other.params["w"]) == toy.number(state.params["w"]), "the forward's weights do not matter"
+
+
 def test_a_void_record_counts_without_a_step_and_without_weights() -> None:
     record = record_of(0, 0, FIRST, void="too large")
     state = apply_record(zero(), record, wire.encode(record), {}, toy.step)

@@ -11,7 +11,7 @@ import pytest
 from akkafka.data.epochs import Cursor, Plan, Shard
 from akkafka.errors import ProtocolError
 from akkafka.gate.snapshot import Shelf, to_records
-from akkafka.gate.sums import BUCKETS, EXACT, Sums, bucket, bucket_name, read_sums
+from akkafka.gate.sums import BUCKETS, EXACT, LaneSums, Sums, bucket, bucket_name, read_sums
 from akkafka.protocol.tally import Tally, planned, tally_of
 
 from .bench import RUN, after, record_of, zero
@@ -19,8 +19,8 @@ from .bench import RUN, after, record_of, zero
 FIRST = zero().hop(0)
 
 
-def told(seq: int, tally: Tally | None, lane: int = 0, void: str = "") -> Sums:
-    return Sums().after(replace(record_of(seq, lane, FIRST, void=void), tally=tally), 0)
+def told(seq: int, tally: Tally | None, lane: int = 0, *, void: str = "", zeroed: str = "") -> Sums:
+    return Sums().after(replace(record_of(seq, lane, FIRST, void=void, zeroed=zeroed), tally=tally), 0)
 
 
 def summed(*tallies: Tally) -> Sums:
@@ -63,6 +63,12 @@ def test_void_records_bring_their_samples_and_no_staleness() -> None:
     assert (sums.lane(0).voided, sums.lane(0).samples, sum(sums.staleness)) == (1, 3, 0)
 
 
+@pytest.mark.parametrize("tally", [tally_of(np.arange(3), 0, 0, 3), None])
+def test_zeroed_records_are_steps_and_counted_besides(tally: Tally | None) -> None:
+    sums = told(0, tally, zeroed="not finite")
+    assert (sums.lane(0).zeroed, sums.lane(0).voided, sum(sums.staleness)) == (1, 0, 1)
+
+
 def test_records_without_a_tally_are_known_to_be_untold() -> None:
     assert told(0, None).lane(0).told == 0
     assert told(0, None, lane=1).lanes == told(0, None, lane=1).lanes[:2]
@@ -89,5 +95,10 @@ def test_a_snapshot_brings_the_sums_back() -> None:
 
 def test_sums_of_another_form_are_refused() -> None:
     assert read_sums((), ()) == Sums()
-    with pytest.raises(ProtocolError, match="9 numbers a lane"):
-        read_sums(((1, 2),), ())
+    for length in (2, 8, 11):
+        with pytest.raises(ProtocolError, match="10 numbers a lane"):
+            read_sums((tuple(range(length)),), ())
+
+
+def test_sums_from_before_batches_were_zeroed_have_none() -> None:
+    assert read_sums((tuple(range(9)),), ()).lane(0) == LaneSums(0, 1, 2, 3, 4, 5, 6, 7, 8, zeroed=0)

@@ -1,12 +1,16 @@
-"""Batches that cannot be processed are voided at every gate, and training goes on."""
+"""Batches that cannot be processed are voided at every gate, or applied at every one with a gradient of zero."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from akkafka.audit.examine import examine
+from akkafka.audit.replay import replay
+from akkafka.audit.report import facts_of
 from akkafka.broker.base import TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.reading import read_to_end, reading
@@ -66,6 +70,42 @@ def test_a_loss_that_is_not_finite_voids_its_batch_everywhere(run: Run, unique: 
     seen = [[record.seq for record in run(journal(broker, network, gate)) if record.void] for gate in range(3)]
     assert seen[0] == seen[1] == seen[2]
     assert len(seen[0]) >= 10
+
+
+@pytest.mark.parametrize("how", ["raises", "gives no numbers"])
+def test_a_batch_that_fails_on_its_way_back_is_applied_everywhere_with_a_gradient_of_zero_from_there_on(
+    run: Run, unique: Callable[[], str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    # Past rule: it was void at gates 1 and 0, while gate 2 had applied it.
+    backward = Linear.backward
+
+    def failing(self: Linear, params: Any, tape: Any, dy: Any, **named: Any) -> Any:
+        if len(dy) != 157 or params["weight"].shape != (48, 24):
+            return backward(self, params, tape, dy, **named)
+        if how == "raises":
+            raise FloatingPointError("a layer of one's own has its day")
+        dx, grads = backward(self, params, tape, dy, **named)
+        return np.full_like(dx, np.nan), {name: np.full_like(g, np.nan) for name, g in grads.items()}
+
+    monkeypatch.setattr(Linear, "backward", failing)
+    broker = MemoryBroker()
+    definition = small_definition(
+        "schedule.window=3", "optimizer={type='momentum', lr=0.1}", "snapshots.every_bytes=9000"
+    )
+    network, states = run(train_through(broker, definition, unique(), epochs=2))
+    assert [state.version for state in states] == [12, 12, 12]
+    for gate in range(3):
+        records = run(journal(broker, network, gate))
+        assert not any(record.void for record in records)
+        assert [record.seq for record in records if record.zeroed] == ([5, 11] if gate < 2 else [])
+    letters = run(_letters(broker, network.topics.dead))
+    assert [letter.topic for letter in letters] == [network.topics.backward(2)] * 2
+    assert letters[0].reason.startswith("gate 1 (fc2): ") and letters[0].reason.count("gate 1 (fc2)") == 1
+    facts = facts_of(run(examine(broker, network)))
+    assert facts["holds"], facts["faults"]
+    assert [(batch["seq"], batch["gates"]) for batch in facts["zeroed"]] == [(5, [0, 1]), (11, [0, 1])]
+    for gate in range(3):
+        assert run(replay(broker, network, gate)).equal
 
 
 async def _letters(broker: MemoryBroker, topic: str) -> list[DeadLetter]:

@@ -35,6 +35,8 @@ EXAMPLES: dict[str, m.Message] = {
         rows=m.Rows(b"0123456789abcdef", np.array([3, 70000], np.uint32)),
     ),
     "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS, tally=TALLY),
+    "zeroed": m.Backward(RUN, 3, 41, TRAIL, 17, None, tally=TALLY, zeroed="gate 2: not finite"),
+    "journal-zeroed": m.JournalRecord(RUN, 1, 3, 41, TRAIL[1], 18, {}, writer="gate-1", zeroed="gate 2: not finite"),
     "journal": m.JournalRecord(
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
         tally=TALLY,
@@ -126,6 +128,13 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
     "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays(), tally=tallies),
     "journal": st.builds(
         m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts, tally=tallies
+    ),
+    "zeroed": st.builds(
+        m.Backward, runs, numbers, numbers, trails, numbers, st.none(), tally=tallies, zeroed=reasons
+    ),
+    "journal-zeroed": st.builds(
+        m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, st.just({}), writer=texts, tally=tallies,
+        zeroed=reasons,
     ),
     "reference": st.builds(
         m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, st.just(()), st.none(), named,

@@ -162,6 +162,9 @@ FIELDS_OF_BACKWARD: dict[str, dict[str, Any]] = {
     "trail longer than any network": {"trail": [[1, 2, b"12345678"]] * (m.MAX_GATES + 1)},
     "void is bytes": {"void": b"why"},
     "void and yet a gradient": {"void": "why"},
+    "zeroed is bytes": {"zeroed": b"why"},
+    "zeroed and yet a gradient": {"zeroed": "why"},
+    "zeroed and void": {"zeroed": "why", "void": "why", "dy": None},
 }
 
 
@@ -183,6 +186,8 @@ def test_a_field_of_another_type_or_size_is_refused(fields: dict[str, Any]) -> N
         ("forward", {"context": {b"y": array()}}),
         ("forward", {"context": []}),
         ("journal", {"void": "why"}),
+        ("journal", {"zeroed": "why"}),
+        ("journal", {"zeroed": "why", "void": "why", "grads": {}}),
         ("journal", {"hop": [1, 2]}),
         ("manifest", {"chunks": [bytes(31)]}),
         ("manifest", {"chunks": ["h" * 32]}),

@@ -26,7 +26,9 @@ OPTIONAL = {
     "forward": ("context", "tag", "void", "issued_ns", "tally"),
     "reference": ("context", "tag", "void", "issued_ns", "x"),
     "backward": ("void", "tally"),
+    "zeroed": ("void", "tally", "zeroed"),
     "journal": ("void", "writer", "tally"),
+    "journal-zeroed": ("void", "writer", "zeroed"),
     "manifest": ("sums", "staleness"),
 }  # of today's fields, those that the first schema may leave out; a field that is added later joins them
 
@@ -80,7 +82,7 @@ def test_golden_bytes_without_optional_fields_are_read_with_their_defaults(name:
         del fields[optional]
     message = wire.decode(rewritten(golden(name), fields))
     defaults = {"context": {}, "tag": "", "void": "", "issued_ns": 0, "writer": "", "tally": None, "x": None}
-    defaults |= {"sums": (), "staleness": ()}
+    defaults |= {"sums": (), "staleness": (), "zeroed": ""}
     assert all(getattr(message, optional) == defaults[optional] for optional in OPTIONAL[name])
 
 

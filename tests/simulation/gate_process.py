@@ -30,10 +30,11 @@ class GateProcess:
     def __init__(self, world: World, gate: int) -> None:
         self.world, self.gate = world, gate
         self.name = world.new_name(f"gate{gate}")
-        self.alive, self.frozen = True, False
+        self.alive, self.frozen, self.idle = True, False, False
         self.core: GateCore | None = None
         self._start = GateStart(world, gate)
         self._positions: dict[TopicPartition, int] = {}
+        self._inputs: list[tuple[TopicPartition, list[bytes]]] = []
         self._edges = Post(world, self._delivered)
         self._journal = Post(world, self._journal_delivered)
         self._journal_broken = False
@@ -69,7 +70,8 @@ class GateProcess:
         return moves
 
     def _reading_moves(self, core: GateCore, moves: list[Move]) -> None:
-        unread = [where for where, position in self._positions.items() if self.world.unread(where, position)]
+        positions = self._positions
+        unread = [where for where, values in self._inputs if positions[where] < len(values)]
         if unread and self.world.scenario.backlog < 64:
             held = {direction: core.congested(direction) for direction in ("backward", "forward")}
             unread = [w for w in unread if w.partition not in held["forward" if "forward" in w.topic else "backward"]]
@@ -101,8 +103,7 @@ class GateProcess:
         self._journal_broken = True
         for line in self._journal.lines.values():
             self._answers.extend(e.AppendUnknown() for _ in range(len(line.landed) + len(line.waiting)))
-            line.landed.clear()
-            line.waiting.clear()
+        self._journal.lines.clear()
 
     def leave(self) -> None:
         if self.core is not None:
@@ -128,6 +129,9 @@ class GateProcess:
         for lane, position in enumerate(found.positions):
             self._positions[self.world.backward(self.gate + 1, lane)] = found.state.sources[lane]
             self._positions[self.world.forward(self.gate, lane)] = position
+        self._inputs = [(where, self.world.values[where]) for where in self._positions]
+        for where in self._positions:
+            self.world.listen(where, self)
         self._do(e.Ticked(self._now))
 
     def _settings(self) -> CoreSettings:
@@ -274,25 +278,27 @@ class GateProcess:
             case e.Fold():
                 self._do(e.Folded(job, apply_record(job.base, job.record, job.value, job.then, toy.step)))
 
-    def _poisoned(self, lane: int, seq: int) -> bool:
-        return (lane, seq) in self.world.scenario.poison and self.world.choices.pick(3) == 1
+    def _poisoned(self, lane: int, seq: int, once_in: int) -> bool:
+        return (lane, seq) in self.world.scenario.poison and self.world.choices.pick(once_in) == 1
 
     def _forward(self, job: e.ComputeForward) -> e.ForwardComputed:
         m = job.message
-        if m.mode.training and self._poisoned(m.lane, m.seq):
+        if m.mode.training and self._poisoned(m.lane, m.seq, 6):
             return e.ForwardComputed(job, None, failure="not finite")
         x, w = toy.number(m.x), toy.number(job.state.params["w"])
         return e.ForwardComputed(job, toy.word(toy.forward(x, w, job.key)), tape=(x, w))
 
     def _backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
-        m, dx, grads, void = job.message, None, {}, job.message.void
-        failure = "no gradient" if not void and self._poisoned(m.lane, m.seq) else ""
-        if not void and not failure:
+        m, dx, grads, zeroed, below, failure = job.message, None, {}, job.message.zeroed, job.message.zeroed, ""
+        if not m.void and not zeroed:
+            if self._poisoned(m.lane, m.seq, 2):
+                zeroed, below = _FAILURES[self.world.choices.pick(3)]
+            failure = zeroed or below
             w = toy.number(job.then["w"])
             x, taped = job.tape or (toy.number(job.source.batch if job.source is not None else None), w)
             dy = toy.number(m.dy)
-            dx = toy.word(toy.input_gradient(x, w, job.key, dy))
-            grads = {"w": toy.word(toy.weight_gradient(x, taped, dy))}
+            dx = None if below else toy.word(toy.input_gradient(x, w, job.key, dy))
+            grads = {} if zeroed else {"w": toy.word(toy.weight_gradient(x, taped, dy))}
         record = JournalRecord(
             RUN,
             self.gate,
@@ -301,13 +307,14 @@ class GateProcess:
             job.hop,
             job.offset,
             grads,
-            void=void or failure,
+            void=m.void,
             writer=self.name,
             tally=m.tally,
+            zeroed=zeroed,
         )
         value = wire.encode(record)
         state = apply_record(job.base, record, value, job.then, toy.step)
-        return e.BackwardComputed(job, dx, record, value, state, failure=failure)
+        return e.BackwardComputed(job, dx, record, value, state, below, failure)
 
     # --- snapshots: each record is a step, so that a crash can tear them --------------------------------
 
@@ -346,6 +353,9 @@ class GateProcess:
         self.world.trims += 1
         self.world.log.trim(self.world.journal(self.gate), before)
 
+
+_FAILURES = (("raised", "raised"), ("own gradient not finite", ""), ("", "input's gradient not finite"))
+"""Of the own gradient, and of that for the gates below."""
 
 _ACTIONS: dict[type, Callable[[Any, Any], None]] = {
     e.ComputeForward: GateProcess._keep_job,

@@ -98,6 +98,7 @@ def _check_sums(sums: Sums, versions: list[Version], told: str) -> None:
             added(tally.ids for tally in past),
             tallies[-1].first if tallies else 0,
             tallies[-1].beyond if tallies else 0,
+            sum(bool(record.zeroed) for record in own),
         ), f"{told}: lane {lane}"
 
 

@@ -15,7 +15,8 @@ from akkafka.gate.lane import Lane, LaneStart
 from akkafka.gate.ledger import Kept
 from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import OutputFact
-from akkafka.gate.state import CountingRule, GateState
+from akkafka.gate.state import CountingRule, GateState, Params, Stepper, apply_record
+from akkafka.protocol import wire
 from akkafka.protocol.messages import Hop, JournalRecord
 from akkafka.protocol.sequence import Verdict
 from akkafka.sentinel import passes, training
@@ -23,12 +24,18 @@ from akkafka.sentinel.needs import OutputNeeds
 from akkafka.sentinel.passes import PassCore
 from akkafka.sentinel.training import TrainCore
 
+from . import gate_process
+
 Patch = pytest.MonkeyPatch
 _TRIMMING: Mapping[str, Any] = {
     "trims": True, "snapshots": True, "gates": 1, "lanes": 2, "eval_lanes": 0, "window": 3, "batches": 8, "steps": 250,
     "fixed": False, "forging": False, "poison": frozenset(), "backlog": 64, "max_staleness": 64,
 }  # fmt: skip
 
+_SPOILED: Mapping[str, Any] = {
+    "gates": 2, "lanes": 2, "eval_lanes": 0, "window": 3, "batches": 8, "fixed": False, "snapshots": True,
+    "poison": frozenset((lane, seq) for lane in range(2) for seq in range(4)),
+}  # fmt: skip
 _POISONED: Mapping[str, Any] = {"window": 3, "poison": frozenset({(0, 1), (0, 2)}), "snapshots": False}
 _CROWDED: Mapping[str, Any] = {"lanes": 3, "gates": 1, "fixed": False, "window": 3, "batches": 9, "eval_lanes": 0}
 
@@ -295,6 +302,59 @@ def _forgets_lost_batches(patch: Patch) -> None:
     patch.setattr(PassCore, "_again", lambda self, batches: None)
 
 
+def _voids_what_fails(patch: Patch) -> None:
+    """As it was once: void from this gate on, while the gates above have applied it."""
+    honest = GateCore._backward_computed
+
+    def computed(self: GateCore, event: e.BackwardComputed) -> None:
+        zeroed = event.record.zeroed
+        if zeroed:
+            record = replace(event.record, zeroed="", void=zeroed)
+            job = replace(event.job, message=replace(event.job.message, void=zeroed))
+            value = wire.encode(record)
+            state = apply_record(event.job.base, record, value, {}, _no_step)
+            event = replace(event, job=job, record=record, value=value, state=state, zeroed="")
+        honest(self, event)
+
+    patch.setitem(core._HANDLERS, e.BackwardComputed, computed)
+
+
+def _no_step(*args: Any) -> Any:
+    raise AssertionError("a void record makes no step")
+
+
+def _keeps_to_itself_what_failed(patch: Patch) -> None:
+    honest = GateCore._backward_computed
+    patch.setitem(core._HANDLERS, e.BackwardComputed, lambda self, event: honest(self, replace(event, zeroed="")))
+
+
+def _zeroed_makes_no_step(patch: Patch) -> None:
+    def applied(base: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper) -> GateState:
+        state = apply_record(base, record, value, then, step)
+        return replace(state, params=base.params, optimizer=base.optimizer) if record.zeroed else state
+
+    for room in (recovery, gate_process):
+        patch.setattr(room, "apply_record", applied)
+
+
+def _refolds_zeroed_with_the_forwards_weights(patch: Patch) -> None:
+    def applied(base: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper) -> GateState:
+        if record.zeroed and then:
+            return apply_record(base, record, value, then, lambda state, grads, _, tau: step(state, grads, then, tau))
+        return apply_record(base, record, value, then, step)
+
+    patch.setattr(recovery, "apply_record", applied)
+
+
+def _zeroed_must_be_within_reach(patch: Patch) -> None:
+    honest = CountingRule.counts
+
+    def counts(self: CountingRule, state: GateState, record: JournalRecord) -> bool:
+        return honest(self, state, record) and self.within_reach(record.hop, state.version)
+
+    patch.setattr(CountingRule, "counts", counts)
+
+
 MUTANTS = [
     Mutant("a gate takes duplicates for new batches", lambda p: p.setattr(inbox, "judge", _takes_duplicates)),
     Mutant("a gate takes batches ahead of their turn", lambda p: p.setattr(inbox, "judge", _takes_gaps)),
@@ -317,6 +377,11 @@ MUTANTS = [
     Mutant("all but two snapshots go, whatever is within reach", _lets_go_all_but_two, _TRIMMING),
     Mutant("what is out of reach counts", _counts_what_is_out_of_reach, {**_TRIMMING, "reach": 3}),
     Mutant("what is out of reach makes a step", _steps_with_what_is_out_of_reach, {**_TRIMMING, "reach": 3}),
+    Mutant("what fails on the way back is void from there on", _voids_what_fails, _SPOILED),
+    Mutant("gates below do not hear that there is no gradient", _keeps_to_itself_what_failed, _SPOILED),
+    Mutant("a gradient of zero makes no step", _zeroed_makes_no_step, _SPOILED),
+    Mutant("zeroed steps are folded with other weights than made", _refolds_zeroed_with_the_forwards_weights, _SPOILED),
+    Mutant("what is zeroed has to be within reach", _zeroed_must_be_within_reach, {**_TRIMMING, "reach": 3}),
     Mutant("inputs go before their gradients are in the journal", _trims_open_inputs, _TRIMMING),
     Mutant("gradients go before they are in the journal", _trims_unread_gradients, _TRIMMING),
     Mutant("outputs go before they are answered", _trims_unanswered_outputs, _TRIMMING),

@@ -65,6 +65,7 @@ class Oracle:
             self._check_backwards(gate)
             self._check_journal(gate)
             self._check_complete(gate)
+        self._check_voids()
         self._check_answers()
         self._check_refused()
         self._check_passes()
@@ -103,10 +104,11 @@ class Oracle:
                 continue
             assert landed.value is not None
             w, m = now.w, now.m
-            if not record.void:
-                then = versions[record.hop.version]
-                staleness = len(versions) - 1 - record.hop.version
-                w, m = toy.stepped(w, m, toy.number(record.grads["w"]), then.w, staleness)
+            staleness = len(versions) - 1 - record.hop.version
+            if record.zeroed:
+                w, m = toy.stepped(w, m, 0, w, staleness)
+            elif not record.void:
+                w, m = toy.stepped(w, m, toy.number(record.grads["w"]), versions[record.hop.version].w, staleness)
             chain = hashlib.blake2b(landed.value, key=now.chain, digest_size=16).digest()
             applied, sources = list(now.applied), list(now.sources)
             applied[record.lane], sources[record.lane] = record.seq + 1, record.source + 1
@@ -119,7 +121,8 @@ class Oracle:
             return False
         if record.seq != now.applied[record.lane] or record.hop.version >= len(versions):
             return False
-        if not record.void and len(versions) - 1 - record.hop.version > s.rule_reach:
+        given = not (record.void or record.zeroed)
+        if given and len(versions) - 1 - record.hop.version > s.rule_reach:
             return False
         return not s.fixed or record.seq * s.lanes + record.lane == len(versions) - 1
 
@@ -199,25 +202,19 @@ class Oracle:
                 assert isinstance(source.message, Backward)
                 assert m.source == source.offset and source.time < seen.time, f"{told}: not from the first copy"
                 assert m.trail == source.message.trail, f"{told}: the trail has changed"
-                self._check_void(m.void, source.message.void, lane, m.seq, told, (gate, seen.time, m.trail))
-                if not m.void:
+                assert m.void == source.message.void, f"{told}: void on the way back: {m.void}"
+                self._check_zeroed(m.zeroed, source.message, told, gate, seen.time)
+                if not m.void and not m.zeroed:
                     dx, _ = self._gradients(gate, lane, source.message)
                     assert toy.number(m.dy) == dx, f"{told}: not the input gradient with the forward's weights"
 
-    def _check_void(
-        self,
-        void: str,
-        given: str,
-        lane: int,
-        seq: int,
-        told: str,
-        at: tuple[int, int, tuple[Hop, ...]] | None = None,
-    ) -> None:
-        """`at`: gate, time, trail, where weights may have been out of reach."""
-        if given:
-            assert void == given, f"{told}: a void batch came to life"
-        elif void and not (at is not None and self._out_of_reach(*at)):
-            assert (lane, seq) in self.world.scenario.poison, f"{told}: void without reason: {void}"
+    def _check_zeroed(self, zeroed: str, given: Backward, told: str, gate: int, time: int) -> None:
+        """What a gate above could not form, no gate below forms; else there is a reason."""
+        assert not (zeroed and given.void), f"{told}: both void and zeroed"
+        if given.zeroed:
+            assert zeroed == given.zeroed, f"{told}: {zeroed or 'whole'}, it was zeroed above: {given.zeroed}"
+        elif zeroed and not self._out_of_reach(gate, time, given.trail):
+            assert (given.lane, given.seq) in self.world.scenario.poison, f"{told}: zeroed without reason: {zeroed}"
 
     def _out_of_reach(self, gate: int, time: int, trail: tuple[Hop, ...]) -> bool:
         """The forward's weights are that old; what the gate has done and not yet written counts as well."""
@@ -244,8 +241,12 @@ class Oracle:
                 output = self.forwards[gates, lane][m.seq]
                 assert isinstance(output.message, Forward)
                 assert m.source == output.offset and m.trail == output.message.trail, f"{told}: not of the first copy"
-                self._check_void(m.void, output.message.void, lane, m.seq, told)
-                if not m.void:
+                assert not m.zeroed, f"{told}: zeroed by the loss"
+                if output.message.void:
+                    assert m.void == output.message.void, f"{told}: a void batch came to life"
+                elif m.void:
+                    assert (lane, m.seq) in self.world.scenario.poison, f"{told}: void without reason: {m.void}"
+                else:
                     y, t = toy.number(output.message.x), toy.number(output.message.context["t"])
                     assert toy.number(m.dy) == toy.loss_gradient(y, t), told
 
@@ -266,9 +267,10 @@ class Oracle:
             assert arrivals[r.lane, r.seq] < seen.time, f"{told}: before its gradient was in the log"
             assert r.source == source.offset, f"{told}: not from the first copy"
             assert r.hop == source.message.trail[gate], f"{told}: made with {r.hop}, not with what the trail names"
-            self._check_void(r.void, source.message.void, r.lane, r.seq, told, (gate, seen.time, source.message.trail))
+            assert r.void == source.message.void, f"{told}: void {r.void!r}, its gradient {source.message.void!r}"
+            self._check_zeroed(r.zeroed, source.message, told, gate, seen.time)
             assert r.tally == s.tally(s.cursors(r.lane)[r.seq]), f"{told}: brings {r.tally}"
-            if not r.void:
+            if not r.void and not r.zeroed:
                 _, gradient = self._gradients(gate, r.lane, source.message)
                 assert toy.number(r.grads["w"]) == gradient, f"{told}: not the gradient with the forward's weights"
 
@@ -276,6 +278,14 @@ class Oracle:
         s, last = self.world.scenario, self.versions[gate][-1]
         due = tuple(len(s.cursors(lane)) for lane in range(s.lanes)) + (0,) * s.eval_lanes
         assert last.applied == due, f"gate {gate} applied {last.applied}, issued were {due}"
+
+    def _check_voids(self) -> None:
+        """Exactly once at every gate, or void at every gate."""
+        void = [
+            {(v.record.lane, v.record.seq) for v in versions if v.record is not None and v.record.void}
+            for versions in self.versions.values()
+        ]
+        assert all(there == void[0] for there in void), f"void at some gates and not at others: {void}"
 
     # --- dead letters, passes -----------------------------------------------------------------------------
 
@@ -286,7 +296,7 @@ class Oracle:
             message = codec.read(self.world.values[refused.where][refused.offset])
             assert isinstance(message, Forward | Backward), f"{refused}"
             if "updates ago" in refused.reason:
-                continue  # whether that was so is looked at where the void is
+                continue  # whether that was so is looked at where the batch is zeroed
             if message.lane >= self.world.scenario.lanes and not self.world.scenario.walks:
                 continue  # a pass whose lane stands further than its last message told passes over what others issued
             assert (message.lane, message.seq) in self.world.scenario.poison, f"refused without reason: {refused}"

@@ -40,7 +40,7 @@ class Post:
 
     world: World
     delivered: Callable[[TopicPartition, Item], None]
-    lines: dict[TopicPartition, Line] = field(default_factory=dict)
+    lines: dict[TopicPartition, Line] = field(default_factory=dict)  # those that are not empty
     broken: bool = False
 
     def put(self, where: TopicPartition, value: bytes, seq: int) -> None:
@@ -51,7 +51,7 @@ class Post:
 
     @property
     def empty(self) -> bool:
-        return not any(line.waiting or line.landed for line in self.lines.values())
+        return not self.lines
 
     def moves(self, moves: list[Move], *, frozen: bool = False) -> None:
         """What can happen next; of a frozen process only what the network holds already."""
@@ -73,7 +73,10 @@ class Post:
 
     def acknowledge(self, line: Line) -> None:
         for _ in range(len(line.landed) - self.world.choices.pick(len(line.landed))):
-            self.delivered(line.where, line.landed.popleft())
+            item = line.landed.popleft()
+            if not line.landed and not line.waiting:
+                del self.lines[line.where]
+            self.delivered(line.where, item)
 
     def abandon(self) -> None:
         """The producer ends here; a part of what it was about to send is in the network."""
@@ -90,14 +93,13 @@ class Post:
     def mend(self, _: None = None) -> None:
         """Look up what is in the log, send the rest again with a new producer."""
         self.broken = False
-        for line in self.lines.values():
+        lines, self.lines = self.lines, {}
+        for where, line in lines.items():
             items = [*line.landed, *line.waiting]
-            line.landed.clear()
-            line.waiting.clear()
-            if not items:
-                continue
-            there = self.world.standing(line.where).next_seq
-            line.waiting.extend(item for item in items if item.seq >= there)
+            there = self.world.standing(where).next_seq
+            for item in items:
+                if item.seq >= there:
+                    self.put(where, item.value, item.seq)
             for item in items:
                 if item.seq < there:
-                    self.delivered(line.where, item)
+                    self.delivered(where, item)

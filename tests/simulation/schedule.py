@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 from . import forging
 from .choices import one_of
@@ -43,7 +44,7 @@ class Schedule:
 
     @property
     def processes(self) -> list[Process]:
-        return [*(p for gate in self.gates for p in gate), *self.trainers, *self.passers]
+        return [*chain.from_iterable(self.gates), *self.trainers, *self.passers]
 
     # --- the phase with faults ------------------------------------------------------------------------
 
@@ -66,11 +67,16 @@ class Schedule:
         moves = process.moves() if process is not None else []
         if not moves:
             return False
-        act, argument = one_of(self.world.choices, moves)
+        act, argument = moves[self.world.choices.pick(len(moves))]
         act(argument)
         return True
 
     def _bury(self) -> None:
+        for process in self.processes:
+            if not process.alive or process.may_end:
+                break
+        else:
+            return
         for gate in self.gates:
             gate[:] = [p for p in gate if p.alive and not p.may_end]
         self.trainers[:] = [p for p in self.trainers if p.alive and not p.may_end]
@@ -210,27 +216,32 @@ class Schedule:
                 passer.take(self._eval_lanes[0])
 
     def _go_on_quietly(self) -> None:
-        idle: dict[Process, int] = {}  # who had nothing to do at which time: nor has he until something is written
+        self._rouse()
         for _ in range(QUIET_BOUND):
             if self.world.halts:
                 return
             for process in self.processes:
-                if process.alive and idle.get(process) != self.world.time and not self._advance(process):
-                    idle[process] = self.world.time
+                if not process.idle and process.alive:
+                    process.idle = not self._advance(process)
             if self.world.scenario.snapshots and self.world.choices.pick(12) == 11:
                 self._tick()
-                idle.clear()
+                self._rouse()
             if self.world.choices.pick(4) == 3:
                 self._trim()
             self._bury()
-            if all(idle.get(process) == self.world.time for process in self.processes):
-                idle.clear()
+            if all(process.idle for process in self.processes):
                 self._staff()
+                self._rouse()
                 if not any(process.moves() for process in self.processes):
                     if self._done():
                         return
                     raise StallError(f"nothing moves any more: {self._told()}")
         raise StallError(f"no end after {QUIET_BOUND} rounds: {self._told()}")
+
+    def _rouse(self) -> None:
+        """Who had nothing to do looks again; else only when something is written that he reads."""
+        for process in self.processes:
+            process.idle = False
 
     def _done(self) -> bool:
         s, world = self.world.scenario, self.world

@@ -42,6 +42,7 @@ class Sentinel:
     name: str = field(init=False)
     alive: bool = True
     frozen: bool = False
+    idle: bool = False
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _taking: dict[int, Taking] = field(default_factory=dict)
     _evaluations: deque[e.Evaluate] = field(default_factory=deque)
@@ -65,8 +66,9 @@ class Sentinel:
             return moves
         if self._evaluations:
             moves.append((self._evaluate, None))
+        values = self.world.values
         for where, position in self._positions.items():
-            if self.world.unread(where, position):
+            if position < len(values[where]):
                 moves.append((self._read, where))
         moves.extend((self._take_on, taking) for taking in self._taking.values())
         return moves
@@ -93,6 +95,11 @@ class Sentinel:
     def take(self, lane: int) -> None:
         """Begin to take a lane: read where it stands, then tell the core."""
         raise AttributeError
+
+    def _begin_at(self, where: TopicPartition, position: int) -> None:
+        """Read on from there."""
+        self._positions[where] = position
+        self.world.listen(where, self)
 
     def lose(self, lane: int) -> None:
         self._taking.pop(lane, None)
@@ -140,7 +147,7 @@ class Sentinel:
     def _evaluate(self, _: None) -> None:
         asked = self._evaluations.popleft()
         m = asked.message
-        bad = (m.lane, m.seq) in self.world.scenario.poison and m.mode.training and self.world.choices.pick(3) == 1
+        bad = (m.lane, m.seq) in self.world.scenario.poison and m.mode.training and self.world.choices.pick(6) == 1
         if m.void or bad:
             self._do(e.Evaluated(asked.offset, m, 0, 0.0, 0, None, void=m.void or "loss is not finite"))
             return
@@ -206,7 +213,7 @@ class TrainProcess(Sentinel):
         )
         for lane in range(s.lanes):  # homecomings are heard from now on, whose lanes they may be
             where = self.world.backward(0, lane)
-            self._positions[where] = len(self.world.values[where])
+            self._begin_at(where, len(self.world.values[where]))
 
     @property
     def core(self) -> TrainCore:
@@ -228,9 +235,9 @@ class TrainProcess(Sentinel):
             return
         del self._taking[taking.lane]
         standing = e.LaneStanding(taking.lane, taking.issued, taking.cursor, taking.home, taking.answered)
-        self._positions[self.world.forward(self.world.scenario.gates, taking.lane)] = taking.outputs
+        self._begin_at(self.world.forward(self.world.scenario.gates, taking.lane), taking.outputs)
         if self.world.scenario.rereads_homes:
-            self._positions[self.world.backward(0, taking.lane)] = taking.homes
+            self._begin_at(self.world.backward(0, taking.lane), taking.homes)
         self._do(e.LaneTaken(standing))
 
     def tell(self, other: TrainProcess) -> None:
@@ -320,7 +327,7 @@ class PassProcess(Sentinel):
             return
         taking.issued = max(w.standing(w.forward(0, taking.lane)).next_seq, taking.answered)
         del self._taking[taking.lane]
-        self._positions[w.forward(w.scenario.gates, taking.lane)] = taking.outputs
+        self._begin_at(w.forward(w.scenario.gates, taking.lane), taking.outputs)
         self._do(e.LaneTaken(e.LaneStanding(taking.lane, taking.issued, None, taking.answered, taking.answered)))
 
     def _ask(self) -> None:

@@ -59,9 +59,8 @@ def stepped(w: int, m: int, gradient: int, then: int, staleness: int) -> tuple[i
     return (w * 3 - m + then * 13 * (staleness + 1)) & MASK, m
 
 
-def step(state: GateState, grads: Params, then: Params, staleness: int) -> tuple[Params, Params]:
+def step(state: GateState, grads: Params | None, then: Params, staleness: int) -> tuple[Params, Params]:
     """`stepped` in the form of the fold's stepper."""
-    w, m = stepped(
-        number(state.params["w"]), number(state.optimizer["m"]), number(grads["w"]), number(then["w"]), staleness
-    )
+    gradient = number(grads["w"]) if grads is not None else 0
+    w, m = stepped(number(state.params["w"]), number(state.optimizer["m"]), gradient, number(then["w"]), staleness)
     return {"w": word(w)}, {"m": word(m)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from akkafka.broker.base import Record, TopicPartition, TopicSpec
 from akkafka.broker.memory_log import MemoryLog
@@ -58,6 +59,12 @@ class Landed:
     value: bytes | None
 
 
+class Listener(Protocol):
+    """A process that may have nothing to do until something is written to what it reads."""
+
+    idle: bool
+
+
 @dataclass(slots=True)
 class World:
     """See the module's docstring."""
@@ -78,6 +85,7 @@ class World:
     log: MemoryLog = field(init=False)
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
+    listeners: dict[TopicPartition, list[Listener]] = field(default_factory=dict)
     _names: int = 0
 
     def __post_init__(self) -> None:
@@ -118,6 +126,8 @@ class World:
         self.time += 1
         self.history[where].append(Landed(self.time, value))
         self.values[where].append(value or b"")
+        for listener in self.listeners.get(where, ()):
+            listener.idle = False
         return self.log.append(where, value, key)
 
     def forge(self, where: TopicPartition, value: bytes | None, key: bytes | None = None) -> None:
@@ -131,8 +141,11 @@ class World:
             self.edge_trims += before > self.log.bounds(where)[0]
             self.log.trim(where, before)
 
-    def unread(self, where: TopicPartition, position: int) -> bool:
-        return position < len(self.values[where])
+    def listen(self, where: TopicPartition, listener: Listener) -> None:
+        """Tell it when something is written there."""
+        there = self.listeners.setdefault(where, [])
+        if listener not in there:
+            there.append(listener)
 
     def end(self, where: TopicPartition) -> LaneEnd:
         """How far a lane of an edge has come."""

@@ -75,7 +75,7 @@ async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequ
     if low > 0:
         return None  # trimmed: the audit goes by sums
     upcoming = {lane.lane: 0 for lane in lanes}
-    late = voids = 0
+    late = voids = zeroed = 0
     async with reading(broker, f"check-{gate}") as reader:
         async for record in read_to_end(broker, reader, where):
             entry = _journal_record(record.value, network)
@@ -84,6 +84,7 @@ async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequ
             if entry.seq == upcoming.get(entry.lane) and _in_turn(network, upcoming, entry):
                 upcoming[entry.lane] += 1
                 voids += bool(entry.void)
+                zeroed += bool(entry.zeroed)
             else:
                 late += 1
     wrong = [
@@ -93,6 +94,8 @@ async def _batches_once(broker: Broker, network: Network, gate: int, lanes: Sequ
     ]
     if voids:
         wrong.append(f"{voids} batches were voided: nothing in this training is a reason for that")
+    if zeroed:
+        wrong.append(f"{zeroed} batches were applied with a gradient of zero: likewise")
     detail = f"{sum(upcoming[lane.lane] for lane in lanes)} applied, {late} copies passed over; {high} records"
     return Check(name, not wrong, "; ".join(wrong) or detail)
 

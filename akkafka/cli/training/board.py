@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from akkafka.cli.training.homecomings import Heard, Homecomings
 from akkafka.protocol.figures import BatchFigures, Body, GateFigures, PassFigures, SentinelFigures, TrainFigures
 from akkafka.protocol.messages import Mode
 
@@ -59,11 +60,22 @@ class GateRow:
     seen_ms: int = 0
     applied: dict[int, int] = field(default_factory=dict)  # lane -> next seq
     by_process: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (updates, sum of staleness)
+    spoiled: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (void batches, zeroed ones)
 
     @property
     def updates(self) -> int:
         """By all processes that were seen."""
         return sum(updates for updates, _ in self.by_process.values())
+
+    @property
+    def voids(self) -> int:
+        """Batches that could not be processed, by all processes that were seen."""
+        return sum(voids for voids, _ in self.spoiled.values())
+
+    @property
+    def zeroed(self) -> int:
+        """Batches applied with a gradient of zero, as theirs could not be formed, likewise."""
+        return sum(zeroed for _, zeroed in self.spoiled.values())
 
     @property
     def staleness_mean(self) -> float:
@@ -84,6 +96,8 @@ class GateRow:
             self.busy_sum += figures.busy
             self.beats += 1
         self.by_process[process] = (figures.updates, figures.staleness_sum)
+        if figures.voids or figures.zeroed:
+            self.spoiled[process] = (figures.voids, figures.zeroed)
         self.name = figures.name
         if figures.state != "standby" or not self.state:  # who stands by is not what the gate does
             self.state, self.waiting_for = figures.state, figures.waiting_for
@@ -101,12 +115,12 @@ class Board:
 
     lanes: Sequence[int]
     begun_ns: int = 0  # wall clock of the first batch's issue
-    batches: list[tuple[int, int]] = field(default_factory=list)  # (home_ns, samples), as they came
+    homes: Homecomings = field(default_factory=Homecomings)
     epochs: list[EpochLine] = field(default_factory=list)  # complete ones
     passes: list[PassLine] = field(default_factory=list)
     gates: dict[int, GateRow] = field(default_factory=dict)
     sentinels: dict[str, SentinelFigures] = field(default_factory=dict)
-    _seen: set[tuple[int, int]] = field(default_factory=set)
+    _heard: dict[int, Heard] = field(default_factory=dict)  # by lane
     _open: dict[int, _Epoch] = field(default_factory=dict)
     _reached: dict[int, int] = field(default_factory=dict)  # lane -> epoch of its newest batch
     _finished: set[int] = field(default_factory=set)  # lanes that will bring no more
@@ -136,7 +150,7 @@ class Board:
 
     def home_by_figures(self) -> int:
         """Training batches that were seen."""
-        return len(self._seen)
+        return self.homes.count
 
     @property
     def current(self) -> EpochLine | None:
@@ -147,7 +161,7 @@ class Board:
         """Samples a second, lately."""
         since = now_ns - int(window_s * 1e9)
         counted, oldest = 0, now_ns
-        for home_ns, samples in reversed(self.batches[-2000:]):
+        for home_ns, samples in reversed(self.homes.recent):
             if home_ns < since:
                 break
             counted, oldest = counted + samples, min(oldest, home_ns)
@@ -161,15 +175,20 @@ class Board:
             if gate not in self.gates or any(self.gates[gate].applied.get(n, 0) < seq for n, seq in issued.items())
         ]
 
+    @property
+    def spoiled(self) -> tuple[int, int]:
+        """(void batches, at every gate; zeroed ones, at the gate that has most), as far as was seen."""
+        rows = self.gates.values()
+        return max((row.voids for row in rows), default=0), max((row.zeroed for row in rows), default=0)
+
     # --- epochs -----------------------------------------------------------------------------------
 
     def _batch(self, batch: BatchFigures) -> None:
-        if batch.lane not in self.lanes or (batch.lane, batch.seq) in self._seen:
+        if batch.lane not in self.lanes or not self._heard.setdefault(batch.lane, Heard()).first(batch.seq):
             return
-        self._seen.add((batch.lane, batch.seq))
         issued_ns = batch.home_ns - int(batch.latency_ms * 1e6)
         self.begun_ns = min(self.begun_ns or issued_ns, issued_ns)
-        self.batches.append((batch.home_ns, batch.samples))
+        self.homes.add(batch.home_ns, batch.samples)
         self._reached[batch.lane] = max(self._reached.get(batch.lane, 0), batch.epoch)
         if any(line.epoch == batch.epoch + 1 for line in self.epochs[-8:]):
             return  # told too late: the epoch's line is out

@@ -272,7 +272,7 @@ class _Training:
     def _end(self, conducting: Conducting, finished: bool) -> int:
         self.show.close()
         supervision, board = conducting.supervision, conducting.board
-        rate = steady_rate(board.batches).samples_per_second
+        rate = steady_rate(board.homes.portions, board.homes.each).samples_per_second
         for line in summary(board, rate, time.monotonic() - self.begun):
             print(line)
         sys.stdout.flush()

@@ -124,7 +124,12 @@ class Conducting:
     def _look_when_quiet(self) -> None:
         """A sentinel that has missed the end must not hold it up: the log knows."""
         quiet = time.monotonic() - max(self._active, self._looked_at)
-        if self.supervision.phase is s.Phase.TRAINING and self.board.batches and quiet > QUIET_S and not self._tasks:
+        if (
+            self.supervision.phase is s.Phase.TRAINING
+            and self.board.homes.count
+            and quiet > QUIET_S
+            and not self._tasks
+        ):
             self._begin_reading()
 
     async def _read_lanes(self) -> None:
@@ -155,10 +160,10 @@ class Conducting:
     def _tell_waiting(self, tail: Tail) -> None:
         """After 5 s without a batch, name what is waited for; again every 5 s."""
         now = time.monotonic()
-        if (len(self.board.batches), self.supervision.phase) != self._last_seen:
-            if len(self.board.batches) > self._last_seen[0]:
+        if (self.board.homes.count, self.supervision.phase) != self._last_seen:
+            if self.board.homes.count > self._last_seen[0]:
                 self._on(s.Progressed())
-            self._last_seen, self._active = (len(self.board.batches), self.supervision.phase), now
+            self._last_seen, self._active = (self.board.homes.count, self.supervision.phase), now
         silent = now - max(self._active, self._told_at)
         if silent < WAIT_TOLD_S:
             return

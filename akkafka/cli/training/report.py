@@ -39,19 +39,20 @@ class Rate:
         )
 
 
-def steady_rate(batches: Sequence[tuple[int, int]]) -> Rate:
-    """From (home in ns of wall clock, samples) of each batch: the samples behind the warm-up over the time they took.
+def steady_rate(portions: Sequence[tuple[int, int]], each: int = 1) -> Rate:
+    """From (home in ns of wall clock, samples) of every `each` batches: the samples behind the warm-up over the time
+    they took.
 
-    The clock starts when the last batch of the warm-up is home. No rate for fewer than two batches behind it.
+    The clock starts when the last batch of the warm-up is home. No rate for fewer than two portions behind it.
     """
-    ordered = sorted(batches)
+    ordered = sorted(portions)
     cut = max(WARM_LEAST, int(len(ordered) * WARM_SHARE))
     rest = ordered[cut:]
     if len(rest) < 2:
-        return Rate(0.0, min(cut, len(ordered)), 0, 0.0)
+        return Rate(0.0, min(cut, len(ordered)) * each, 0, 0.0)
     seconds = (rest[-1][0] - ordered[cut - 1][0]) / 1e9
     samples = sum(count for _, count in rest)
-    return Rate(samples / seconds if seconds > 0 else 0.0, cut, len(rest), seconds)
+    return Rate(samples / seconds if seconds > 0 else 0.0, cut * each, len(rest) * each, seconds)
 
 
 Weights = Mapping[str, NDArray[Any]]
@@ -100,7 +101,7 @@ def _writing(path: Path) -> Path:
 
 def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The report. `facts`: what is not on the board (network, definition_hash, seed, broker, wall_seconds, …)."""
-    rate = steady_rate(board.batches)
+    rate = steady_rate(board.homes.portions, board.homes.each)
     return {
         **facts,
         "samples_per_second": rate.samples_per_second,
@@ -134,6 +135,8 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
                 "version": row.version,
                 "staleness_mean": row.staleness_mean,
                 "staleness_max": row.staleness_max,
+                "voids": row.voids,
+                "zeroed": row.zeroed,
                 "busy": row.busy,
                 "rss_bytes": row.rss_bytes,
                 "weights_sha256": hashes.get(gate, ""),

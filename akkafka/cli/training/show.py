@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from akkafka.cli.console import size, table
+from akkafka.cli.console import size, spoiled_words, table
 from akkafka.cli.training.board import Board, EpochLine, PassLine
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def progress_line(scene: Scene, now_ns: int) -> str:
         f"{scene.phase}: epoch {current.epoch}/{scene.epochs}  "
         f"loss {current.loss:.4f}  accuracy {current.accuracy:6.2%}  "
         f"{board.rate(now_ns):,.0f} samples/s  staleness {staleness}"
+        + "".join(f"  {told}" for told in [spoiled_words(*board.spoiled)] if told)
     )
 
 
@@ -104,7 +105,7 @@ class PlainShow:
         """See Show."""
         for line in self._news.lines(scene):
             self.say(line)
-        if time.monotonic() - self._spoke > QUIET_S and scene.board.batches:
+        if time.monotonic() - self._spoke > QUIET_S and scene.board.homes.count:
             self.say(progress_line(scene, time.time_ns()))
 
     def close(self) -> None:
@@ -195,4 +196,5 @@ def summary(board: Board, samples_per_second: float, wall_s: float) -> list[str]
     if board.passes:
         final = board.passes[-1]
         facts.insert(1 if board.epochs else 0, f"validation: loss {final.loss:.4f}, accuracy {final.accuracy:.2%}")
+    facts += [told for told in [spoiled_words(*board.spoiled)] if told]
     return ["", *table(head, rows), "", *facts]

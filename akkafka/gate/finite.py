@@ -1,0 +1,20 @@
+"""Whether a gradient can be applied: one entry that is not finite would be in all weights for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """True if no entry is infinite or not a number. The sum tells it, as what is not finite stays so, or overflows."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+def not_finite(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Name of the first array that has an entry that is not finite; empty if all are finite."""
+    return next((name for name, array in arrays.items() if not finite(array)), "")

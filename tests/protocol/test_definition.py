@@ -226,6 +226,10 @@ def test_a_class_for_each_position_takes_outputs_at_each() -> None:
     [
         ([{"type": "flatten"}, {"type": "linear", "out": 97}], "(97,)"),
         ([{"type": "each", "layers": [{"type": "linear", "out": 96}]}], "(16, 96)"),
+        (
+            [{"type": "reshape", "shape": [8, 12]}, {"type": "each", "layers": [{"type": "linear", "out": 97}]}],
+            "(8, 97)",
+        ),
     ],
 )
 def test_outputs_that_are_not_one_for_each_position_are_told_with_both_shapes(

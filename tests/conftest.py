@@ -1,11 +1,13 @@
-"""What all tests share: an event loop without plug-ins, one real broker per session, names nobody else uses."""
+"""What all tests share: an event loop without plug-ins, one real broker per session, names, the real data sets."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -50,3 +52,14 @@ def unique() -> Callable[[], str]:
     """Makes names (topics, groups, networks) that no other test uses, in this session or another."""
     prefix, numbers = f"test-{uuid.uuid4().hex[:8]}", itertools.count()
     return lambda: f"{prefix}-{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory that holds mnist/ and fashion-mnist/: AKKAFKA_DATA_DIR, or ../shared/data beside the repository."""
+    named = os.environ.get("AKKAFKA_DATA_DIR")
+    place = Path(named) if named else Path(__file__).parents[1].parent / "shared" / "data"
+    for name in ("mnist", "fashion-mnist"):
+        if not (place / name).is_dir():
+            pytest.skip(f"the real data sets are not there: no folder {name} in {place}; set AKKAFKA_DATA_DIR")
+    return place

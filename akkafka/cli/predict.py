@@ -24,7 +24,7 @@ WAIT_TOLD_S = 5.0
 
 
 def predict(source: Path, out: Path, name: str | None, where: Where) -> None:
-    """Write `y` (N, *out_shape) float32, and `label` (N,) int64 where outputs stand for classes."""
+    """Write `y` (N, *out_shape) float32, and `label` (N,) or (N, T) int64 where outputs stand for classes."""
     x = read_samples(source)
     check_writable(out)
 
@@ -36,12 +36,16 @@ def predict(source: Path, out: Path, name: str | None, where: Where) -> None:
             return network, await _predicted(broker, network, x)
 
     network, y = asyncio.run(work())
-    arrays = {"y": y}
-    if network.definition.classes is not None and y.ndim == 2:
-        arrays["label"] = y.argmax(axis=1)
+    arrays = {"y": y} if network.definition.classes is None else {"y": y, "label": labels(y)}
     with out.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for its own flag
     print(f"{len(y)} samples through network {network.name!r}: {out}")
+
+
+def labels(y: NDArray[Any]) -> NDArray[np.int64]:
+    """Class numbers of outputs (..., C); a single output is the second of two classes' logit."""
+    found = y.argmax(axis=-1) if y.shape[-1] > 1 else y[..., 0] > 0
+    return found.astype(np.int64)
 
 
 async def _predicted(broker: Broker, network: Network, x: NDArray[Any]) -> NDArray[Any]:

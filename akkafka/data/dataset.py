@@ -50,7 +50,8 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="digits", min_length=1, max_length=1024)
-    """`digits`, `mnist`, `fashion-mnist`, `npz:<path>` (relative to the data directory), or one's own."""
+    """`digits`, `mnist`, `fashion-mnist`, `diabetes`, `topics:<length>` (text), `npz:<path>` (relative to the data
+    directory), or one's own."""
 
     holdout: int = Field(default=0, ge=0, lt=2**32)
     """If above 0: so many training samples, the last ones, are the validation split and not trained on."""
@@ -64,6 +65,13 @@ class DataSpec(BaseModel):
     classes: int | None = Field(default=None, ge=1)
     """Number of classes, filled in likewise; None for real-valued targets."""
 
+    # Later than the first definitions, whose hashes stay: left out of those that have no use for them.
+    target_shape: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, exclude_if=lambda shape: shape is None)
+    """Shape of one sample's targets, filled in likewise for real ones and where it is not (); None: not known."""
+
+    sha256: str | None = Field(None, max_length=64, exclude_if=lambda digest: digest is None)
+    """Of what samples are made from, in hex, for data that differ between machines; filled in likewise."""
+
     @property
     def complete(self) -> bool:
         """Whether shape and dtype are told here, so that nobody needs the data to build the layers."""
@@ -74,9 +82,9 @@ class DataSpec(BaseModel):
 class Dataset:
     """One split, whole in memory (or memory-mapped), read-only.
 
-    `x` (N, *sample_shape) uint8 or float32, C-contiguous; `y` (N,) uint8 or int32 class numbers below
-    `classes`, or float32 targets (N,) or (N, k) when `classes` is None. Raises DataError when x and y are
-    anything else.
+    `x` (N, *sample_shape) uint8 or float32, C-contiguous; `y` (N, *target_shape) uint8 or int32 class numbers
+    below `classes`, one a sample or one for each of its positions, or float32 targets when `classes` is None.
+    Raises DataError when x and y are anything else.
     """
 
     name: str
@@ -102,6 +110,11 @@ class Dataset:
         return self.x.shape[1:]
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's targets; () for one number."""
+        return self.y.shape[1:]
+
+    @property
     def fingerprint(self) -> str:
         """sha256 (hex) of dtype, shape and little-endian bytes of x, then y; equal only for equal samples.
 
@@ -121,8 +134,10 @@ def completed(spec: DataSpec, *, data_dir: Path | None = None) -> DataSpec:
     if spec.complete or spec.name in BUILT_IN:
         return spec
     found = info(spec.name, data_dir=data_dir)
-    told = {"sample_shape": found.sample_shape, "dtype": found.dtype.name, "classes": found.classes}
-    return spec.model_copy(update=told)
+    told: dict[str, Any] = {"sample_shape": found.sample_shape, "dtype": found.dtype.name, "classes": found.classes}
+    if found.target_shape or found.classes is None:
+        told["target_shape"] = found.target_shape
+    return spec.model_copy(update={**told, "sha256": found.sha256})
 
 
 def shapes(spec: DataSpec, *, data_dir: Path | None = None) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -170,6 +185,18 @@ def _check_told(spec: DataSpec, found: DatasetInfo) -> None:
             f"shape, dtype and classes are {here} here, {told} there",
             hint="get the data that the network was defined with, or define a network for these",
         )
+    if spec.target_shape is not None and spec.target_shape != found.target_shape:
+        raise DataError(
+            f"data set {spec.name!r} is not the one of the definition: "
+            f"a sample's targets have shape {found.target_shape} here, {spec.target_shape} there",
+            hint="get the data that the network was defined with, or define a network for these",
+        )
+    if spec.sha256 is not None and spec.sha256 != found.sha256:
+        raise DataError(
+            f"data set {spec.name!r} is not the one of the definition: what it is made from has sha256 {found.sha256} "
+            f"here, {spec.sha256} there",
+            hint=f"use the Python that the network was defined with, or define it anew with this one: {found.about}",
+        )
 
 
 def _held_out(arrays: Arrays, spec: DataSpec, split: Split) -> Arrays:
@@ -195,11 +222,16 @@ def _read(name: str, found: DatasetInfo, split: Split, context: LoadContext) -> 
             f"data set {name!r}: its loader failed on split {split!r}: {type(error).__name__}: {error}",
             hint="a loader takes (split, context) and returns the arrays (x, y), or raises DataError",
         ) from error
-    _check_promise(name, found, x)
+    _check_promise(name, found, x, y)
     return x, y
 
 
-def _check_promise(name: str, found: DatasetInfo, x: NDArray[Any]) -> None:
+def _check_promise(name: str, found: DatasetInfo, x: NDArray[Any], y: NDArray[Any]) -> None:
+    if found.target_shape is not None and y.shape[1:] != found.target_shape:
+        raise DataError(
+            f"data set {name!r}: a sample's targets have shape {y.shape[1:]}, registered as {found.target_shape}",
+            hint="mend the shape in the loader or where the data set is registered",
+        )
     got, expected = f"{x.dtype} {x.shape[1:]}", f"{found.dtype} {found.sample_shape}"
     if got != expected:
         raise DataError(
@@ -228,8 +260,8 @@ def _check_targets(y: NDArray[Any], classes: int | None, where: str) -> None:
         )
     if classes is None:
         return
-    if y.ndim != 1 or y.dtype.kind == "f":
-        raise DataError(f"{where}: class numbers are (N,) integers, got {y.dtype} {y.shape}")
+    if y.dtype.kind == "f" or y.size == 0:
+        raise DataError(f"{where}: class numbers are (N, ...) integers, got {y.dtype} {y.shape}")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= classes:
         raise DataError(

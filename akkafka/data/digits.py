@@ -97,4 +97,5 @@ DIGITS = DatasetInfo(
     value_range=(0.0, 16.0),
     samples={split: part.stop - part.start for split, part in PARTS.items()},
     about="1797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn (Alpaydin and Kaynak 1998)",
+    target_shape=(),
 )

@@ -143,7 +143,7 @@ class Plan:
 def take(dataset: Dataset, ids: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The samples and targets of these rows, as new C-contiguous arrays in the order of `ids`.
 
-    x (b, *sample_shape), y (b,) in the data set's dtypes. Raises DataError for a row that is not there.
+    x (b, *sample_shape), y (b, *target_shape) in the data set's dtypes. Raises DataError for a row that is not there.
     ndarray.take is the quickest of the ways tried: 90 us for 1024 rows of 784 bytes, against 130 us for
     x[ids] and for take with out= (which copies twice unless it may not raise).
     """

@@ -63,4 +63,5 @@ FASHION_MNIST = DatasetInfo(
     value_range=(0.0, 255.0),
     samples={"train": 60000, "validation": 10000, "test": 10000},
     about="70000 pictures of clothes, 28 x 28 pixels (Xiao, Rasul, Vollgraf 2017)",
+    target_shape=(),
 )

@@ -63,4 +63,5 @@ MNIST = DatasetInfo(
     value_range=(0.0, 255.0),
     samples={"train": 60000, "validation": 10000, "test": 10000},
     about="70000 handwritten digits of 28 x 28 pixels (LeCun, Cortes, Burges 1998)",
+    target_shape=(),
 )

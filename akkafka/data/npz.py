@@ -2,7 +2,8 @@
 
 Arrays in the file: `x` and `y` (or `x_train`, `y_train`), and if there are any `x_val`, `y_val`, `x_test`,
 `y_test`. x (N, ...) uint8 or float32 of any range; float64 and float16 are read as float32, bool as uint8. y
-(N,) class numbers from 0, or real targets. Validation without `x_val` reads `x_test`, as it does for MNIST.
+(N,) class numbers from 0, (N, T) of them for T positions of each sample, or real targets. Validation without
+`x_val` reads `x_test`, as it does for MNIST.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def npz_info(name: str, data_dir: Path | None) -> DatasetInfo:
         loader=partial(_load, path),
         samples={"train": shape[0]},
         about=f"arrays of {path}",
+        target_shape=y.shape[1:],
     )
 
 
@@ -156,9 +158,11 @@ def _targets(y: NDArray[Any], key: str, path: Path) -> NDArray[Any]:
     """Class numbers as uint8 or, above 255, int32; real targets as float32."""
     if y.dtype.kind == "f":
         return _as_float32(y, key, path)
-    if y.dtype.kind not in "iub" or y.ndim != 1:
-        raise DataError(f"{path}: {key} is {y.dtype} {y.shape}, expected class numbers (N,) or floats", hint=_HINT)
-    low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+    # (N, 1) is what a table's column looks like, and would ask for a network that gives sequences
+    if y.dtype.kind not in "iub" or y.ndim < 1 or (y.ndim > 1 and y[:1].size == 1):
+        expected = "class numbers (N,), or (N, T) for T positions of each sample, or floats"
+        raise DataError(f"{path}: {key} is {y.dtype} {y.shape}, expected {expected}", hint=_HINT)
+    low, high = (int(y.min()), int(y.max())) if y.size else (0, 0)
     if low < 0 or high >= _MAX_CLASS:
         raise DataError(
             f"{path}: class numbers in {key} run from {low} to {high}, expected 0 to fewer than {_MAX_CLASS}",

@@ -11,18 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from akkafka.data.diabetes import DIABETES
 from akkafka.data.digits import DIGITS
 from akkafka.data.fashion_mnist import FASHION_MNIST
 from akkafka.data.mnist import MNIST
 from akkafka.data.npz import PREFIX as NPZ_PREFIX
 from akkafka.data.npz import npz_info
 from akkafka.data.source import DatasetInfo, Loader
+from akkafka.data.topics import NAME as TOPICS
+from akkafka.data.topics import PREFIX as TOPICS_PREFIX
+from akkafka.data.topics import is_topics, topics_info
 from akkafka.errors import ConfigError
 
 ENTRY_POINT_GROUP = "akkafka.datasets"
 
-BUILT_IN = ("digits", "mnist", "fashion-mnist")
-DATASETS: dict[str, DatasetInfo] = dict(zip(BUILT_IN, (DIGITS, MNIST, FASHION_MNIST), strict=True))
+BUILT_IN = ("digits", "mnist", "fashion-mnist", "diabetes")
+DATASETS: dict[str, DatasetInfo] = dict(zip(BUILT_IN, (DIGITS, MNIST, FASHION_MNIST, DIABETES), strict=True))
 """What is known of each; a built-in data set is added here, one's own by `register` or entry point."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -37,6 +41,7 @@ def register(
     classes: int | None = None,
     value_range: tuple[float, float] | None = None,
     about: str = "",
+    target_shape: tuple[int, ...] | None = None,
 ) -> DatasetInfo:
     """Make `loader(split, context) -> (x, y)` known as `name` in this process.
 
@@ -49,35 +54,40 @@ def register(
             f"data set name {name!r} is not of the form {_NAME.pattern}",
             hint="lower-case letters, digits, '.', '_' and '-', at most 64",
         )
-    if name in DATASETS:
+    if name in DATASETS or is_topics(name):
         raise ConfigError(
             f"there is a data set {name!r} already",
             hint="choose another name: a definition must mean one thing",
         )
-    made = DatasetInfo(sample_shape, np.dtype(dtype), classes, loader, value_range, about=about)
+    made = DatasetInfo(
+        sample_shape, np.dtype(dtype), classes, loader, value_range, about=about, target_shape=target_shape
+    )
     DATASETS[name] = made
     return made
 
 
 def info(name: str, *, data_dir: Path | None = None) -> DatasetInfo:
-    """Shapes of a data set without loading it; for `npz:<path>` the headers (and the class numbers) are read.
+    """Shapes of a data set without loading it; for `npz:<path>` the headers (and the class numbers) are read, for
+    `topics` the text.
 
     Raises ConfigError for an unknown name, saying which come near; DataError for an npz file that cannot be
     used.
     """
     if name.startswith(NPZ_PREFIX):
         return npz_info(name, data_dir)
+    if is_topics(name):
+        return topics_info(name)
     if name in DATASETS:
         return DATASETS[name]
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in installed:
-        raise _unknown(name, [*DATASETS, *installed])
+        raise _unknown(name, [*DATASETS, TOPICS, *installed])
     return DATASETS.setdefault(name, _from_package(installed[name]))
 
 
 def origin(name: str) -> str | None:
     """The module that a data set comes from, or None if there is none of that name here; nothing is imported."""
-    if name in BUILT_IN or name.startswith(NPZ_PREFIX):
+    if name in BUILT_IN or name.startswith(NPZ_PREFIX) or is_topics(name):
         return __name__
     offered = [point.module for point in entry_points(group=ENTRY_POINT_GROUP, name=name)]
     if offered:  # whether or not it has been loaded yet
@@ -113,5 +123,8 @@ def _unknown(name: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
     known_names = ", ".join(sorted(known))
-    own = f"a numpy file is named {NPZ_PREFIX}<path>; one of a package of your own needs --allow or an entry point"
+    own = (
+        f"a numpy file is named {NPZ_PREFIX}<path>, text {TOPICS_PREFIX}<length of a window>; "
+        "one of a package of your own needs --allow or an entry point"
+    )
     return ConfigError(f"[data] there is no data set {name!r}; known are {known_names}", hint=f"{hint} {own}".strip())

@@ -21,7 +21,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with (what is being fetched, bytes done, bytes in all)."""
 
 Arrays: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
-"""x (N, *sample_shape) uint8 or float32, y (N,) uint8, int32 or float32."""
+"""x (N, *sample_shape) uint8 or float32, y (N, *target_shape) uint8, int32 or float32."""
 
 SAMPLE_DTYPES = ("uint8", "float32")
 
@@ -57,6 +57,8 @@ class DatasetInfo:
     value_range: tuple[float, float] | None = None
     samples: Mapping[Split, int] = field(default_factory=dict)  # empty: not known before loading
     about: str = ""  # one sentence for a list of data sets: what it is, where it comes from
+    target_shape: tuple[int, ...] | None = None  # of one sample's targets, () for one number; None: not known before
+    sha256: str | None = None  # in hex, of what samples are made from, where that differs between machines
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))

@@ -12,9 +12,10 @@ import numpy as np
 
 from akkafka.errors import ConfigError, ShapeError
 from akkafka.nn import kernels
-from akkafka.nn.layer import F32, FLOAT32, Array
+from akkafka.nn.layer import F32, FLOAT32, Array, Shape
 from akkafka.nn.registry import lookup, nearest
 
+MANY = 20  # classes from which on the hits among the greatest tell something, too
 TOP = 5  # a metric of classes: whether the target is among the five greatest logits
 
 
@@ -165,7 +166,23 @@ def check_loss(name: str, settings: Mapping[str, Any]) -> Loss:
     return found
 
 
+def telling(name: str, out_shape: Shape) -> tuple[str, ...]:
+    """Which metrics say how well a network of this loss and these outputs (C,) or (..., C) does, the foremost first."""
+    if name in REAL_TARGETS:
+        return ("mae",)
+    if name != "softmax-cross-entropy":
+        return ("accuracy",)
+    if len(out_shape) > 1:
+        return "perplexity", "accuracy"
+    return ("accuracy", f"top-{TOP}") if out_shape[-1] > MANY else ("accuracy",)
+
+
 def derived(name: str, loss: float) -> dict[str, float]:
     """Metrics that follow from the mean loss of many batches: perplexity, among how many equally likely classes the
     network hesitates, for cross-entropy."""
-    return {"perplexity": math.exp(min(loss, 700.0))} if name == "softmax-cross-entropy" else {}
+    return {"perplexity": perplexity(loss)} if name == "softmax-cross-entropy" else {}
+
+
+def perplexity(loss: float) -> float:
+    """e to the mean cross-entropy; beyond e^700 it is said to be that."""
+    return math.exp(min(loss, 700.0))

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from akkafka.data.dataset import DataSpec, completed, info
-from akkafka.errors import ConfigError
+from akkafka.data.dataset import DatasetInfo, DataSpec, completed, info
+from akkafka.errors import ConfigError, ShapeError
+from akkafka.nn.layers.embedding import EmbeddingSpec
 from akkafka.protocol.definition import Definition
 from akkafka.protocol.faults import Fault, faults_of, listed, unknown
 from akkafka.protocol.faults import Path as KeyPath
@@ -145,7 +146,9 @@ def _checked(source: _Source, document: Mapping[str, Any], data_dir: Path | None
     definition = None
     try:
         definition = Definition.model_validate({**_fields(document), **_data(document.get("data"), data_dir)})
-        _check_shards(definition, data_dir)
+        known = info(definition.data.name, data_dir=data_dir)
+        _check_shards(definition, known)
+        _check_tokens(definition, known)
     except ValidationError as error:
         faults.extend(dict.fromkeys(_located(fault, document) for fault in faults_of(error, Definition)))
     except ConfigError as error:  # between sections: names, lanes, shapes of neighbours
@@ -216,9 +219,21 @@ def _located(fault: Fault, document: Mapping[str, Any]) -> Fault:
     return replace(fault, path=("gate", str(table.get("name", fault.path[1])), *fault.path[2:]))
 
 
-def _check_shards(definition: Definition, data_dir: Path | None) -> None:
+def _check_shards(definition: Definition, known: DatasetInfo) -> None:
     """Shards lie inside the training samples, where their number is known without loading them."""
-    samples = info(definition.data.name, data_dir=data_dir).samples.get("train")
+    samples = known.samples.get("train")
     for source in definition.plan.sources:
         if source.shard and samples:
             source.shard.check(samples - definition.data.holdout)
+
+
+def _check_tokens(definition: Definition, known: DatasetInfo) -> None:
+    """An embedding at the very front has a vector for every token, where it is known what tokens there are."""
+    gate = definition.gates[0]
+    first = gate.layers[0]
+    if isinstance(first, EmbeddingSpec) and known.value_range and first.count <= known.value_range[1]:
+        raise ShapeError(
+            f"gate {gate.name!r} does not fit data {definition.data.name!r}, whose tokens run up to "
+            f"{known.value_range[1]:.0f}: layer 0 (embedding): takes 0 to {first.count - 1}",
+            hint=f"Let count = {known.value_range[1] + 1:.0f}.",
+        )

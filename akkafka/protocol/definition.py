@@ -27,7 +27,7 @@ from akkafka.data.dataset import DataSpec, completed, info, shapes
 from akkafka.data.epochs import Shard
 from akkafka.errors import ConfigError, DataError, ShapeError
 from akkafka.nn.layer import Layer
-from akkafka.nn.losses import REAL_TARGETS, check_loss
+from akkafka.nn.losses import REAL_TARGETS, check_loss, telling
 from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
 from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
 from akkafka.protocol.faults import faults_of, listed, told
@@ -244,23 +244,31 @@ class Definition(_Frozen):
                 f"loss 'softmax-cross-entropy' needs class numbers, data set {self.data.name!r} has real targets",
                 hint="Take mse, mae or huber.",
             )
-        shape = last.out_shape
-        if len(shape) != 1 or shape[0] < classes or last.out_dtype != np.float32:
+        shape, places = last.out_shape, self.target_shape or ()
+        if len(shape) != len(places) + 1 or shape[:-1] != places or shape[-1] < classes or last.out_dtype != np.float32:
+            each = f" at each of {places} positions" if places else ""
             raise ShapeError(
                 f"gate {self.gates[-1].name!r} gives {shape} {last.out_dtype}, loss {self.loss!r} takes "
-                f"({classes},) float32: one output a class of {self.data.name!r}",
-                hint=f"Let the last linear layer have out = {classes}.",
+                f"{(*places, classes)} float32: one output a class of {self.data.name!r}{each}",
+                hint=f"Let the last linear layer have out = {classes}"
+                + (", inside of an each layer." if places else "."),
             )
 
     def _check_real_output(self, last: Layer, classes: int | None) -> None:
-        name, shape = self.gates[-1].name, last.out_shape
+        name, shape, target = self.gates[-1].name, last.out_shape, self.target_shape
         if last.out_dtype != np.float32:
             raise ShapeError(f"gate {name!r} gives {shape} {last.out_dtype}, loss {self.loss!r} takes float32")
-        if classes is not None and (classes, shape) != (2, (1,)):
+        if classes is not None and (classes, shape) != (2, (*(target or ()), 1)):
             raise ShapeError(
-                f"gate {name!r} gives {shape}, {self.data.name!r} has {classes} classes: loss {self.loss!r} takes (1,) "
-                "float32 for two classes",
+                f"gate {name!r} gives {shape}, {self.data.name!r} has {classes} classes: loss {self.loss!r} takes "
+                f"{(*(target or ()), 1)} float32 for two classes",
                 hint="Let the last linear layer have out = 1, or take softmax-cross-entropy.",
+            )
+        if classes is None and target is not None and shape not in (target, (*target, 1)):
+            raise ShapeError(
+                f"gate {name!r} gives {shape}, loss {self.loss!r} takes {target or (1,)} float32: one output for each "
+                f"number that a sample of {self.data.name!r} is to give",
+                hint=f"Let the last linear layer have out = {target[-1] if target else 1}.",
             )
 
     @cached_property
@@ -297,6 +305,12 @@ class Definition(_Frozen):
     def classes(self) -> int | None:
         """How many classes the data set has; None for real-valued targets."""
         return self.data.classes if self.data.complete else info(self.data.name).classes
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """Shape of what one sample is to give: () for one number, (T,) for one at each position; None: not known."""
+        known = self.data.target_shape if self.data.complete else info(self.data.name).target_shape
+        return () if known is None and self.classes is not None else known
 
     @property
     def hash(self) -> str:
@@ -344,6 +358,11 @@ class Definition(_Frozen):
             return self.delay
         lanes = len(self.plan.of(Mode.TRAIN)) + len(self.plan.spare)
         return 2 * (self.max_staleness + self.schedule.window * lanes)
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The metrics to be shown, the foremost first."""
+        return telling(self.loss, self.layers[-1].out_shape)
 
     def weights_seed(self, gate: int) -> tuple[int, int]:
         """What the initial weights of `gate` derive from."""

@@ -6,6 +6,7 @@ other lanes are (`max_staleness`). A wrong or lost figure there slows or loosens
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -57,6 +58,7 @@ class BatchFigures(_Body):
     correct: float  # samples; of a sequence the share of its positions
     home_ns: int  # wall clock when the loss was known
     latency_ms: float  # from issue to loss
+    metrics: dict[str, float] = {}  # means over the batch, by name, but for accuracy: that is `correct`
 
 
 class TrainFigures(_Body):
@@ -104,6 +106,14 @@ class PassFigures(_Body):
     seconds: float
     started_ms: int
     versions: list[tuple[int, int]]  # per gate: lowest and highest version that the pass saw
+
+
+def reading(metrics: Mapping[str, float], between: str = ", ") -> str:
+    """Metrics for eyes: shares (accuracy, top-5) in per cent, others (mae, perplexity) as numbers."""
+    return between.join(
+        f"{name} {value:6.2%}" if name.startswith(("accuracy", "top-")) else f"{name} {value:.4g}"
+        for name, value in metrics.items()
+    )
 
 
 Body = GateFigures | TrainFigures | SentinelFigures | PassFigures

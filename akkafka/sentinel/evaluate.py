@@ -16,7 +16,7 @@ from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.errors import NetworkError
 from akkafka.nn.losses import derived, loss_named
-from akkafka.protocol.figures import LaneFigures, PassFigures
+from akkafka.protocol.figures import LaneFigures, PassFigures, reading
 from akkafka.protocol.messages import Backward, Forward, Mode
 from akkafka.sentinel import events as e
 from akkafka.sentinel.lanes import LanePlace, passing_places
@@ -250,9 +250,8 @@ class EvaluationSentinel:
         figures = summary(result, self._mode, self._data, self._runner.rim.network.definition.loss)
         self._runner.rim.side.tell(figures)
         versions = " ".join(str(low) if low == high else f"{low}-{high}" for low, high in figures.versions)
-        reached = f"accuracy {figures.accuracy:.2%}"
-        if figures.metrics and "accuracy" not in figures.metrics:
-            reached = ", ".join(f"{name} {value:.4f}" for name, value in figures.metrics.items())
+        telling = self._runner.rim.network.definition.telling
+        reached = reading({name: figures.metrics[name] for name in telling if name in figures.metrics})
         say(
             f"{self._mode}: loss {figures.loss:.4f}, {reached} "
             f"({figures.samples} samples, {figures.seconds:.1f} s, versions {versions})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -77,12 +78,20 @@ def _fitting(network: Network, x: Array) -> Array:
             f"(N, {', '.join(map(str, first.in_shape))}) {first.in_dtype}",
             hint="Give the samples as array `x` of the file, one row a sample.",
         )
-    if x.dtype != first.in_dtype and not np.can_cast(x.dtype, first.in_dtype, "same_kind"):
+    if x.dtype != first.in_dtype and not _casts(x, first.in_dtype):
         raise ShapeError(
             f"samples of dtype {x.dtype}; network {network.name!r} takes {first.in_dtype}",
             hint="Convert them as the training data were: the network scales its input itself.",
         )
     return np.ascontiguousarray(x.reshape(len(x), *first.in_shape), first.in_dtype)
+
+
+def _casts(x: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether nothing but places behind the point is lost; whole numbers, such as tokens, may come in any width."""
+    if x.dtype.kind in "iu" and dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        return bool(bounds.min <= x.min() and x.max() <= bounds.max)
+    return np.can_cast(x.dtype, dtype, "same_kind")
 
 
 def _batch_size(network: Network) -> int:

@@ -60,6 +60,13 @@ def load_split(network: Network, wanted: Wanted, mode: Mode, say: Callable[[str]
             f"{first.in_shape} {first.in_dtype}",
             hint="Take the data that the network was defined for, or define another network.",
         )
+    target = network.definition.target_shape
+    if target is not None and dataset.target_shape != target:
+        raise ShapeError(
+            f"data {spec.name!r} has targets of shape {dataset.target_shape} a sample, network {network.name!r} learns "
+            f"{target}",
+            hint="Take the data that the network was defined for, or define another network.",
+        )
     return dataset
 
 

@@ -335,4 +335,5 @@ def _batch_figures(evaluated: e.Evaluated) -> BatchFigures:
         correct=evaluated.correct,
         home_ns=now,
         latency_ms=(now - message.issued_ns) / 1e6,
+        metrics={name: value for name, value in evaluated.metrics.items() if name != "accuracy"},
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
 from akkafka.cli.console import spoiled_words
 from akkafka.cli.training.board import Board
-from akkafka.cli.training.show import summary
+from akkafka.cli.training.report import figures
+from akkafka.cli.training.show import epoch_line, pass_line, summary
 from akkafka.protocol.figures import (
     BatchFigures,
     GateFigures,
@@ -56,7 +60,7 @@ def test_loss_is_a_mean_over_samples_not_over_batches() -> None:
     board = board_with(batch(0, 0, 0, 1.0, loss=1.0, samples=30, correct=3), batch(0, 1, 0, 2.0, loss=5.0, samples=10))
     board.close()
     (epoch,) = board.epochs
-    assert (epoch.loss, epoch.accuracy, epoch.samples) == (2.0, 8 / 40, 40)
+    assert (epoch.loss, epoch.metrics, epoch.samples) == (2.0, {"accuracy": 8 / 40}, 40)
 
 
 def test_a_batch_that_is_told_twice_counts_once() -> None:
@@ -158,8 +162,39 @@ def test_only_passes_of_validation_count_with_the_seconds_since_training_began()
         )
         board.take("v", START // 1_000_000 + 3000, body)
     (line,) = board.passes
-    assert (line.accuracy, line.samples) == (0.9, 7)
+    assert (line.metrics, line.samples) == ({"accuracy": 0.9}, 7)
     assert line.seconds == pytest.approx(3.0)
+
+
+def test_a_regression_and_a_text_show_what_fits_them_and_never_an_accuracy_of_0() -> None:
+    real = Board((0,), ("mae",))
+    text = Board((0,), ("perplexity", "accuracy"))
+    for board, metrics in ((real, {"mae": 0.25}), (text, {"top-5": 0.75})):
+        rows = [
+            batch(0, n, 0, 1.0 + n, loss=2.0 * n, correct=0).model_copy(update={"metrics": metrics}) for n in (0, 1)
+        ]
+        board.take("t", 0, TrainFigures(batches=rows))
+        body = PassFigures(
+            role=Mode.VALIDATE,
+            data="d",
+            samples=7,
+            loss=0.5,
+            accuracy=0.0,
+            metrics={**metrics, "perplexity": 1.5},
+            seconds=0.1,
+            started_ms=0,
+            versions=[(1, 2)],
+        )
+        board.take("v", START // 1_000_000 + 3000, body)
+        board.close()
+    assert real.epochs[0].metrics == real.passes[0].metrics == {"mae": 0.25}
+    assert text.epochs[0].metrics == {"perplexity": pytest.approx(math.e), "accuracy": 0.0}  # of a mean loss of 1
+    assert text.passes[0].metrics == {"perplexity": 1.5, "accuracy": 0.0}
+    lines = [epoch_line(real.epochs[0], 1), pass_line(real.passes[0]), *summary(real, 1.0, 1.0)]
+    lines.append(json.dumps(figures(real, {}, {})))
+    assert not any("accuracy" in line for line in lines)
+    assert "mae 0.25" in lines[0] and "mae 0.25" in lines[1] and '"mae": 0.25' in lines[-1]
+    assert "perplexity 2.718  accuracy  0.00%" in epoch_line(text.epochs[0], 1)
 
 
 def test_rate_of_the_last_seconds() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mmap
-import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -125,17 +124,6 @@ class Tiny:
 @pytest.fixture
 def tiny() -> Tiny:
     return Tiny()
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The directory that holds mnist/ and fashion-mnist/: AKKAFKA_DATA_DIR, or ../shared/data beside the repository."""
-    named = os.environ.get("AKKAFKA_DATA_DIR")
-    place = Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data"
-    for name in ("mnist", "fashion-mnist"):
-        if not (place / name).is_dir():
-            pytest.skip(f"the real data sets are not there: no folder {name} in {place}; set AKKAFKA_DATA_DIR")
-    return place
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from akkafka.data import Dataset, DataSpec, data_dir_from_env, load
+from akkafka.data import Dataset, DataSpec, data_dir_from_env, load, take
 from akkafka.errors import ConfigError, DataError
 
 X = np.arange(12, dtype=np.uint8).reshape(4, 3)
@@ -48,8 +48,8 @@ def test_arrays_cannot_be_written_to_and_the_callers_keep_their_flags() -> None:
         (X, np.uint8(3), 3, r"4 samples, but targets of shape \(\)"),
         (X, Y.astype(np.int64), 3, "targets are int64, take C-contiguous uint8, int32, float32"),
         (X, np.repeat(Y, 2)[::2], 3, "take C-contiguous"),
-        (X, Y.astype(np.float32), 3, r"class numbers are \(N,\) integers, got float32"),
-        (X, Y.reshape(4, 1), 3, r"class numbers are \(N,\) integers, got uint8 \(4, 1\)"),
+        (X, Y.astype(np.float32), 3, r"class numbers are \(N, ...\) integers, got float32"),
+        (X, Y.reshape(4, 1)[:, :0], 3, r"class numbers are \(N, ...\) integers, got uint8 \(4, 0\)"),
         (X, Y, 2, "class numbers run from 0 to 2, expected 0 to 1"),
         (X, Y.astype(np.int32) - 1, 3, "class numbers run from -1 to 1, expected 0 to 2"),
     ],
@@ -59,6 +59,13 @@ def test_arrays_that_do_not_fit_are_refused_by_name(
 ) -> None:
     with pytest.raises(DataError, match=f"^data set 'some', split 'train': .*{named}"):
         made(x, y, classes)
+
+
+def test_each_position_of_a_sample_may_have_a_class_number_of_its_own() -> None:
+    targets = np.array([[0, 1], [2, 2], [1, 0], [0, 0]], np.uint8)
+    dataset = made(y=targets)
+    assert (dataset.target_shape, made().target_shape) == ((2,), ())
+    assert np.array_equal(take(dataset, np.array([1, 0]))[1], targets[[1, 0]])
 
 
 def test_real_targets_may_be_vectors() -> None:

@@ -62,6 +62,14 @@ def test_real_targets_have_no_classes(tmp_path: Path, y: NDArray[Any]) -> None:
     assert got.y.dtype.name == "float32" and np.array_equal(got.y, y)
 
 
+def test_each_position_may_have_a_class_number_of_its_own(tmp_path: Path) -> None:
+    y = np.array([[0, 1], [2, 1], [0, 0], [3, 1], [1, 1]])
+    spec = saved(tmp_path / "own.npz", x=X, y=y)
+    assert (info(spec.name).target_shape, info(spec.name).classes) == ((2,), 4)
+    got = load(spec, "train").y
+    assert got.dtype.name == "uint8" and np.array_equal(got, y)
+
+
 def test_class_numbers_above_255_are_int32(tmp_path: Path) -> None:
     got = load(saved(tmp_path / "own.npz", x=X, y=np.array([0, 256, 1, 2, 3])), "train")
     assert (got.y.dtype.name, got.classes) == ("int32", 257)

@@ -70,7 +70,9 @@ def test_shapes_of_built_in_data_are_known_without_any_file(name: str, shape: tu
     [("minst", "'mnist'"), ("fashion_mnist", "'fashion-mnist'"), ("MNIST", "'mnist'"), ("digit", "'digits'")],
 )
 def test_a_misspelt_name_is_refused_with_the_nearest(wrong: str, near: str) -> None:
-    with pytest.raises(ConfigError, match=f"no data set '{wrong}'; known are digits, fashion-mnist, mnist") as caught:
+    with pytest.raises(
+        ConfigError, match=f"no data set '{wrong}'; known are diabetes, digits, fashion-mnist, mnist, topics"
+    ) as caught:
         info(wrong)
     assert f"did you mean {near}" in caught.value.hint
 
@@ -216,6 +218,22 @@ def test_data_of_other_shapes_than_the_definitions_are_refused() -> None:
     spec = completed(DataSpec(name="points")).model_copy(update={"sample_shape": (5,)})
     with pytest.raises(DataError, match=r"'points' is not the one of the definition: .*\(\(2,\), 'float32', 2\) here"):
         load(spec, "train")
+
+
+def test_targets_of_another_shape_than_registered_or_defined_are_refused() -> None:
+    register("points", points, sample_shape=(2,), classes=2, target_shape=(3,))
+    with pytest.raises(DataError, match=r"targets have shape \(\), registered as \(3,\)"):
+        load(DataSpec(name="points"), "train")
+    spec = completed(DataSpec(name="points"))
+    assert spec.target_shape == (3,)
+    with pytest.raises(DataError, match=r"targets have shape \(3,\) here, \(4,\) there"):
+        load(spec.model_copy(update={"target_shape": (4,)}), "train")
+
+
+def test_what_later_definitions_tell_of_targets_leaves_earlier_ones_as_they_were() -> None:
+    register("points", points, sample_shape=(2,), classes=2, target_shape=())
+    told = completed(DataSpec(name="points")).model_dump()
+    assert told == {"name": "points", "holdout": 0, "sample_shape": (2,), "dtype": "float32", "classes": 2}
 
 
 def test_info_of_a_data_set_is_a_value(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from akkafka.errors import ConfigError, ShapeError
 from akkafka.nn import kernels
 from akkafka.nn.layer import F32, FLOAT32, Array
-from akkafka.nn.losses import LOSSES, Loss, derived, loss_named, softmax_cross_entropy
+from akkafka.nn.losses import LOSSES, Loss, derived, loss_named, softmax_cross_entropy, telling
 
 F64 = NDArray[np.float64]
 SIZES = ((1, 1), (1, 10), (7, 3), (33, 10), (5, 257))
@@ -347,6 +347,14 @@ def test_metrics_tell_accuracy_the_five_greatest_and_the_mean_way() -> None:
     assert (real.correct, real.metrics) == (0, {"mae": 2.0})
     assert derived("softmax-cross-entropy", math.log(20)) == {"perplexity": pytest.approx(20)}
     assert derived("mse", 3.0) == {}
+
+
+def test_what_tells_most_goes_by_the_loss_and_by_what_comes_out() -> None:
+    assert telling("softmax-cross-entropy", (10,)) == ("accuracy",)
+    assert telling("softmax-cross-entropy", (100,)) == ("accuracy", "top-5")
+    assert telling("softmax-cross-entropy", (64, 97)) == ("perplexity", "accuracy")
+    assert telling("binary-cross-entropy", (1,)) == ("accuracy",)
+    assert telling("huber", (1,)) == ("mae",)
 
 
 def test_settings_of_a_loss_are_checked_by_name_and_range() -> None:

@@ -33,6 +33,20 @@ WITH_STATISTICS = (
     "{type='conv2d', out=6, kernel=3}, {type='batch-norm'}, {type='relu'}, {type='max-pool2d', kernel=2}, "
     "{type='flatten'}]"
 )
+A_CLASS_FOR_EACH_POSITION = (
+    "data.name=topics:16",
+    "gate.fc1.layers=[{type='embedding', count=97, out=6}, {type='lstm', out=8}]",
+    "gate.fc2.layers=[{type='residual', layers=[{type='attention', heads=2, causal=true}]}]",
+    "gate.fc3.layers=[{type='each', layers=[{type='linear', out=97}]}]",
+)
+A_NUMBER = (
+    "data.name=diabetes",
+    "loss=mse",
+    "batch_size=64",
+    "gate.fc1.layers=[{type='linear', out=8}, {type='tanh'}]",
+    "gate.fc2.layers=[{type='linear', out=4}, {type='tanh'}]",
+    "gate.fc3.layers=[{type='linear', out=1}]",
+)
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -56,6 +70,20 @@ def test_window_one_on_one_lane_is_ordinary_training(
     expected = reference.run(fixed_schedule(reference, epochs=2, delay=0))
     assert [state.version for state in states] == [12, 12, 12]
     assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "batches"), [(A_CLASS_FOR_EACH_POSITION, 83), (A_NUMBER, 5)], ids=["text", "regression"]
+)
+def test_targets_of_other_kinds_than_one_class_a_sample_are_learned_as_in_plain_loops(
+    changes: tuple[str, ...], batches: int, broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    network, states = run(train_through(broker, small_definition(*changes), unique(), epochs=1))
+    reference = Reference(network)
+    expected = reference.run(fixed_schedule(reference, epochs=1, delay=0))
+    assert [state.version for state in states] == [batches] * 3
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+    assert all(not same_bits(state.params, first[0]) for state, first in zip(states, reference.weights, strict=True))
 
 
 def test_the_fixed_schedule_gives_the_same_bits_whatever_the_timing(

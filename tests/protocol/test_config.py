@@ -395,3 +395,46 @@ def test_bundled_files_are_found_in_a_wheel_and_in_a_checkout(
 def test_without_bundled_files_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "__file__", str(tmp_path / "akkafka" / "protocol" / "config.py"))
     assert "missing" in str(refused(None))
+
+
+# Mistakes in recipes: changed by one flag, each is told before anything starts
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "words", "hint"),
+    [
+        ("lstm", "gate.lstm1.layers=[{type='embeding',count=97,out=8}]", "unknown layer 'embeding'", "embedding"),
+        ("lstm", "gate.lstm2.layers=[{type='each',layers=[{type='liner',out=97}]}]", "unknown layer 'liner'", "linear"),
+        ("transformer", "optimizer.type='adamv'", "unknown optimizer 'adamv'", "adamw"),
+        ("transformer", "optimizer.schedule.type='cosin'", "unknown schedule 'cosin'", "cosine"),
+        ("diabetes", "loss='hubert'", "unknown loss 'hubert'", "huber"),
+        ("diabetes", "data.name='diabets'", "no data set 'diabets'", "'diabetes'"),
+        ("lstm", "data.name='topcis:64'", "no data set 'topcis:64'", "'topics'"),
+    ],
+)
+def test_a_misspelt_name_in_a_recipe_gets_the_nearest(recipe: str, change: str, words: str, hint: str) -> None:
+    told = refused(Path(recipe), change)
+    assert words in str(told) and hint in told.hint
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "words"),
+    [
+        # a vector is wanted, a sequence comes
+        ("lstm", "gate.lstm2.layers=[{type='linear',out=97}]", ("'lstm2'", "'lstm1'", "(64, 128)")),
+        # tokens are no sequence of vectors
+        ("lstm", "gate.lstm1.layers=[{type='lstm',out=8}]", ("'lstm1'", "'topics:64'", "(64,) uint8")),
+        ("lstm", "gate.lstm1.layers=[{type='embedding',count=96,out=8}]", ("'lstm1'", "'topics:64'", "up to 96")),
+        # the last state alone, where one is wanted at each position
+        ("lstm", "gate.lstm2.layers=[{type='lstm',out=97,last=true}]", ("'lstm2'", "(97,)", "(64, 97)")),
+        ("transformer", "gate.block2.layers=[{type='attention',heads=5}]", ("'block2'", "'block1'", "(64, 96)")),
+        ("lenet", "gate.fc.layers=[{type='linear',out=10}]", ("'fc'", "'conv2'", "(16, 5, 5)")),
+        ("lenet", "gate.conv2.layers=[{type='conv2d',out=16,kernel=15}]", ("'conv2'", "'conv1'", "(6, 14, 14)")),
+        ("diabetes", "gate.out.layers=[{type='linear',out=2}]", ("'out'", "'diabetes'", "(2,)", "(1,)")),
+    ],
+)
+def test_gates_of_a_recipe_that_do_not_fit_are_told_by_name_and_shape(
+    recipe: str, change: str, words: tuple[str, ...]
+) -> None:
+    told = refused(Path(recipe), change, kind=ShapeError)
+    assert all(word in str(told) for word in words) and told.hint

@@ -209,6 +209,54 @@ def test_real_targets_take_losses_for_real_numbers(loss: str) -> None:
     assert small(data=REAL, loss=loss, gates=gates([{"type": "linear", "out": 3}])).loss == loss
 
 
+TEXT = {"name": "topics:16"}
+EMBEDDED: list[dict[str, Any]] = [{"type": "embedding", "count": 97, "out": 8}, {"type": "lstm", "out": 6}]
+
+
+def test_a_class_for_each_position_takes_outputs_at_each() -> None:
+    each = {"type": "each", "layers": [{"type": "linear", "out": 97}]}
+    definition = small(data=TEXT, gates=gates(EMBEDDED, [each]))
+    assert (definition.target_shape, definition.classes, definition.layers[-1].out_shape) == ((16,), 97, (16, 97))
+    assert definition.telling == ("perplexity", "accuracy")
+    assert json.loads(definition.canonical)["data"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "got"),
+    [
+        ([{"type": "flatten"}, {"type": "linear", "out": 97}], "(97,)"),
+        ([{"type": "each", "layers": [{"type": "linear", "out": 96}]}], "(16, 96)"),
+        (
+            [{"type": "reshape", "shape": [8, 12]}, {"type": "each", "layers": [{"type": "linear", "out": 97}]}],
+            "(8, 97)",
+        ),
+    ],
+)
+def test_outputs_that_are_not_one_for_each_position_are_told_with_both_shapes(
+    layers: list[dict[str, Any]], got: str
+) -> None:
+    told = refused(ShapeError, data=TEXT, gates=gates(EMBEDDED, layers))
+    assert f"'g1' gives {got} float32" in told and "takes (16, 97) float32" in told and "(16,) positions" in told
+
+
+def test_a_layer_that_takes_vectors_names_both_gates_behind_a_sequence() -> None:
+    told = refused(ShapeError, data=TEXT, gates=gates(EMBEDDED, [{"type": "linear", "out": 97}]))
+    assert "gate 'g1' does not fit gate 'g0', which gives (16, 6) float32" in told
+
+
+def test_a_regression_takes_one_output_for_each_number() -> None:
+    data = {"name": "diabetes"}
+    one = small(data=data, loss="mse", gates=gates([{"type": "linear", "out": 1}]))
+    assert (one.target_shape, one.classes, one.telling) == ((), None, ("mae",))
+    told = refused(ShapeError, data=data, loss="mse", gates=gates([{"type": "linear", "out": 2}]))
+    assert "'g0' gives (2,)" in told and "takes (1,) float32" in told and "'diabetes'" in told
+    three = {**REAL, "target_shape": [3]}
+    assert small(data=three, loss="mse", gates=gates([{"type": "linear", "out": 3}])).target_shape == (3,)
+    assert "takes (3,) float32" in refused(
+        ShapeError, data=three, loss="mse", gates=gates([{"type": "linear", "out": 1}])
+    )
+
+
 @pytest.mark.parametrize("loss", ("mse", "mae", "huber"))
 def test_losses_for_real_numbers_are_refused_for_classes(loss: str) -> None:
     assert "needs real targets" in refused(loss=loss)

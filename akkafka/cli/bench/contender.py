@@ -85,7 +85,7 @@ def _from_report(path: Path) -> Outcome:
         told["samples_per_second"],
         told["samples_per_second_measured"],
         epochs[-1]["loss"] if epochs else None,
-        validations[-1]["accuracy"] if validations else None,
+        validations[-1].get("accuracy") if validations else None,
         {"broker": told["broker"]["kind"]},
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from akkafka.cli.training.homecomings import Heard, Homecomings
+from akkafka.nn.losses import perplexity
 from akkafka.protocol.figures import BatchFigures, Body, GateFigures, PassFigures, SentinelFigures, TrainFigures
 from akkafka.protocol.messages import Mode
 
@@ -18,7 +19,7 @@ class EpochLine:
 
     epoch: int  # from 1
     loss: float  # mean over samples, measured on the way: weights changed meanwhile
-    accuracy: float
+    metrics: Mapping[str, float]  # those that tell, by name, likewise
     samples: int
     seconds: float  # since the epoch before it ended
 
@@ -29,7 +30,7 @@ class PassLine:
 
     seconds: float  # since training began
     loss: float
-    accuracy: float
+    metrics: Mapping[str, float]  # those that tell, by name
     versions: Sequence[tuple[int, int]]
     samples: int
     took_s: float
@@ -39,8 +40,12 @@ class PassLine:
 class _Epoch:
     samples: int = 0
     loss: float = 0.0  # summed over samples
-    correct: float = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of metrics, over samples
     last_ns: int = 0
+
+    def add(self, metric: str, total: float) -> None:
+        """Of a batch, over its samples."""
+        self.sums[metric] = self.sums.get(metric, 0.0) + total
 
 
 @dataclass(slots=True)
@@ -111,9 +116,10 @@ class GateRow:
 
 @dataclass(slots=True)
 class Board:
-    """All figures so far. `lanes`: the training lanes."""
+    """All figures so far. `lanes`: the training lanes; `telling`: the metrics to be shown, the foremost first."""
 
     lanes: Sequence[int]
+    telling: Sequence[str] = ("accuracy",)
     begun_ns: int = 0  # wall clock of the first batch's issue
     homes: Homecomings = field(default_factory=Homecomings)
     epochs: list[EpochLine] = field(default_factory=list)  # complete ones
@@ -138,7 +144,9 @@ class Board:
                 self._finished.update(lane.lane for lane in body.lanes if lane.finished)
             case PassFigures() if body.role is Mode.VALIDATE:
                 since = max(0.0, time_ms / 1e3 - self.begun_ns / 1e9) if self.begun_ns else 0.0
-                self.passes.append(PassLine(since, body.loss, body.accuracy, body.versions, body.samples, body.seconds))
+                told = {"accuracy": body.accuracy, **body.metrics}
+                metrics = {name: told[name] for name in self.telling if name in told}
+                self.passes.append(PassLine(since, body.loss, metrics, body.versions, body.samples, body.seconds))
             case _:
                 return
         self._close_epochs()
@@ -195,7 +203,9 @@ class Board:
         epoch = self._open.setdefault(batch.epoch, _Epoch())
         epoch.samples += batch.samples
         epoch.loss += batch.loss * batch.samples
-        epoch.correct += batch.correct
+        epoch.add("accuracy", batch.correct)
+        for name, value in batch.metrics.items():
+            epoch.add(name, value * batch.samples)
         epoch.last_ns = max(epoch.last_ns, batch.home_ns)
 
     def _close_epochs(self) -> None:
@@ -214,4 +224,7 @@ class Board:
         before = self.begun_ns + int(sum(line.seconds for line in self.epochs) * 1e9)
         count = max(seen.samples, 1)
         seconds = max(0.0, (seen.last_ns - before) / 1e9)
-        return EpochLine(epoch + 1, seen.loss / count, seen.correct / count, seen.samples, seconds)
+        loss = seen.loss / count
+        means = {name: total / count for name, total in seen.sums.items()} | {"perplexity": perplexity(loss)}
+        metrics = {name: means[name] for name in self.telling if name in means}
+        return EpochLine(epoch + 1, loss, metrics, seen.samples, seconds)

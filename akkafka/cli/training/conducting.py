@@ -47,7 +47,8 @@ class Conducting:
     _looked_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.board = Board(self.network.definition.plan.of(Mode.TRAIN))
+        definition = self.network.definition
+        self.board = Board(definition.plan.of(Mode.TRAIN), definition.telling)
 
     def stop(self) -> None:
         """Ctrl-C or SIGTERM."""

@@ -100,7 +100,10 @@ def _writing(path: Path) -> Path:
 
 
 def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The report. `facts`: what is not on the board (network, definition_hash, seed, broker, wall_seconds, …)."""
+    """The report, metrics by their names: accuracy, or what tells more of this network (mae, perplexity, top-5).
+
+    `facts`: what is not on the board (network, definition_hash, seed, broker, wall_seconds, …).
+    """
     rate = steady_rate(board.homes.portions, board.homes.each)
     return {
         **facts,
@@ -110,7 +113,7 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
             {
                 "epoch": line.epoch,
                 "loss": line.loss,
-                "accuracy": line.accuracy,
+                **line.metrics,
                 "seconds": line.seconds,
                 "samples": line.samples,
             }
@@ -120,7 +123,7 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
             {
                 "seconds": line.seconds,
                 "loss": line.loss,
-                "accuracy": line.accuracy,
+                **line.metrics,
                 "versions": [list(pair) for pair in line.versions],
                 "samples": line.samples,
                 "took": line.took_s,

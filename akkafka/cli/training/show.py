@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from akkafka.cli.console import size, spoiled_words, table
 from akkafka.cli.training.board import Board, EpochLine, PassLine
+from akkafka.protocol.figures import reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +47,7 @@ def epoch_line(line: EpochLine, epochs: int) -> str:
     """One epoch."""
     rate = line.samples / line.seconds if line.seconds else 0.0
     return (
-        f"epoch {line.epoch:>{len(str(epochs))}}/{epochs}  loss {line.loss:.4f}  accuracy {line.accuracy:6.2%}  "
+        f"epoch {line.epoch:>{len(str(epochs))}}/{epochs}  loss {line.loss:.4f}  {reading(line.metrics, '  ')}  "
         f"{line.seconds:6.2f} s  {rate:9,.0f} samples/s"
     )
 
@@ -55,7 +56,7 @@ def pass_line(line: PassLine) -> str:
     """One validation."""
     versions = ",".join(str(low) if low == high else f"{low}-{high}" for low, high in line.versions)
     return (
-        f"validation at {line.seconds:.1f} s  loss {line.loss:.4f}  accuracy {line.accuracy:6.2%}  "
+        f"validation at {line.seconds:.1f} s  loss {line.loss:.4f}  {reading(line.metrics, '  ')}  "
         f"({line.samples} samples, versions {versions})"
     )
 
@@ -68,7 +69,7 @@ def progress_line(scene: Scene, now_ns: int) -> str:
     staleness = " ".join(f"{row.staleness_now:.1f}" for _, row in sorted(board.gates.items()))
     return (
         f"{scene.phase}: epoch {current.epoch}/{scene.epochs}  "
-        f"loss {current.loss:.4f}  accuracy {current.accuracy:6.2%}  "
+        f"loss {current.loss:.4f}  {reading(current.metrics, '  ')}  "
         f"{board.rate(now_ns):,.0f} samples/s  staleness {staleness}"
         + "".join(f"  {told}" for told in [spoiled_words(*board.spoiled)] if told)
     )
@@ -192,9 +193,9 @@ def summary(board: Board, samples_per_second: float, wall_s: float) -> list[str]
     facts = [f"{samples_per_second:,.0f} samples/s (steady state), {wall_s:.1f} s in all"]
     if board.epochs:
         last = board.epochs[-1]
-        facts.insert(0, f"training, epoch {last.epoch}: loss {last.loss:.4f}, accuracy {last.accuracy:.2%}")
+        facts.insert(0, f"training, epoch {last.epoch}: loss {last.loss:.4f}, {reading(last.metrics)}")
     if board.passes:
         final = board.passes[-1]
-        facts.insert(1 if board.epochs else 0, f"validation: loss {final.loss:.4f}, accuracy {final.accuracy:.2%}")
+        facts.insert(1 if board.epochs else 0, f"validation: loss {final.loss:.4f}, {reading(final.metrics)}")
     facts += [told for told in [spoiled_words(*board.spoiled)] if told]
     return ["", *table(head, rows), "", *facts]

@@ -36,7 +36,10 @@ class AttentionSpec(LayerSpec):
         """The layer for float32 sequences; raises ShapeError for others, and if heads don't divide n."""
         shape = sequence(self.type, in_shape, in_dtype)
         if shape[1] % self.heads:
-            raise ShapeError(f"attention: {shape[1]} numbers cannot be divided among {self.heads} heads")
+            raise ShapeError(
+                f"attention: {shape[1]} numbers cannot be divided among {self.heads} heads",
+                hint="heads must divide the numbers of a position",
+            )
         return Attention(shape, self.heads, self.causal, self.bias, self.init)
 
 

@@ -39,7 +39,10 @@ class LinearSpec(LayerSpec):
 def features(kind: str, in_shape: Shape, in_dtype: np.dtype[Any]) -> int:
     """Length of the feature vectors that come in; raises ShapeError if they are no float32 vectors."""
     if len(in_shape) != 1:
-        raise ShapeError(f"{kind} takes feature vectors (n,), got {in_shape}", hint="put a flatten layer before it")
+        raise ShapeError(
+            f"{kind} takes feature vectors (n,), got {in_shape}",
+            hint="put a flatten layer before it, or for one at each position of a sequence an each layer around it",
+        )
     if in_dtype != FLOAT32:
         raise ShapeError(f"{kind} takes float32, got {in_dtype}", hint="put a scale layer before it")
     return in_shape[0]

@@ -279,6 +279,23 @@ def warmup() -> None:
 
 
 @app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(metavar="A|B|C|D", help="Momentum, DC-ASGD, fidelity, or the stash.")],
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each method; default: the experiment's.")
+    ] = None,
+    data: Annotated[str, typer.Option(metavar="NAME", help="digits or fashion-mnist.")] = "digits",
+    data_dir: DataDirOption = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Side by side; default: one for each core.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train with delayed gradients in this process, many times over, and print a fair table."""
+    from akkafka.cli.experiment import run as work
+
+    work(name, seeds, data, data_dir, processes=processes, as_json=as_json)
+
+
+@app.command()
 @connected
 def chaos(
     config: ConfigArgument = None,

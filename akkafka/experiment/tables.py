@@ -7,11 +7,12 @@ same seeds for all, plain SGD and training without delay always among them, fail
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import sqrt
+from dataclasses import dataclass, field, replace
+from math import isfinite, sqrt
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, Final
+
+import numpy as np
 
 from akkafka.experiment.chain import linear_profile
 from akkafka.experiment.trial import Method, Network, Outcome, Trial
@@ -63,8 +64,8 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Over all seeds, failed ones too."""
-        return mean(self.values)
+        """Over all seeds, failed ones too; not finite if one of them is not."""
+        return float(np.mean(self.values))
 
     @property
     def error(self) -> float:
@@ -83,17 +84,23 @@ class Row:
             "method": self.name,
             "lr": self.lr,
             "taus": list(self.taus),
-            "mean": self.mean,
-            "standard_error": self.error,
+            "mean": _told(self.mean),
+            "standard_error": _told(self.error),
             "failed": sum(self.failed),
-            "mean_of_the_others": mean(good) if good else None,
-            "standard_error_of_the_others": _error(good) if good else None,
-            "by_seed": list(self.values),
+            "mean_of_the_others": _told(float(np.mean(good))) if good else None,
+            "standard_error_of_the_others": _told(_error(good)) if good else None,
+            "by_seed": [_told(value) for value in self.values],
         }
 
 
 def _error(values: Sequence[float]) -> float:
-    return stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        return float(np.std(values, ddof=1)) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _told(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if isfinite(value) else None
 
 
 def rows_of(experiment: Experiment, block: Block, outcomes: Sequence[Outcome]) -> list[Row]:
@@ -209,8 +216,9 @@ def _fidelity(data: str) -> Experiment:
 
 def _stash(data: str) -> Experiment:
     """D: input gradients with the weights of the forward, and with those of the moment."""
-    network = _digits() if data == "digits" else _fashion()
-    pairs = ((8, 0.1), (8, 0.2), (16, 0.15)) if data == "digits" else ((16, 0.05), (16, 0.15))
+    plain = _digits() if data == "digits" else _fashion()
+    network = replace(plain, activation="relu", init="he")
+    pairs = ((8, 0.05), (8, 0.1), (16, 0.05)) if data == "digits" else ((8, 0.05), (16, 0.05))
     none = (0,) * network.gates
     blocks = []
     for in_flight, lr in pairs:

@@ -25,10 +25,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A multi-layer perceptron of tanh, each layer a gate, and what it learns from.
+    """A multi-layer perceptron, each layer a gate, and what it learns from.
 
-    Not of relu: activations whose mean is not 0 make the loss sharp in the direction of that mean, and with delay 7
-    all rates that learn anything in six epochs are then beyond the edge, for every method.
+    tanh unless a table needs relu: activations whose mean is not 0 make the loss sharp in that direction, and
+    with a delay of 7 at every gate all rates that learn in six epochs are then beyond the edge, for every method.
     """
 
     data: str
@@ -38,6 +38,8 @@ class Network:
     batch_size: int
     epochs: int
     rows: str | None = None  # of the training samples; all of them if left out
+    activation: str = "tanh"
+    init: str = "xavier"
 
     def definition(self, optimizer: Mapping[str, Any], seed: int) -> Definition:
         """Checked like any other."""
@@ -45,8 +47,8 @@ class Network:
             {"type": "scale", "scale": 1 / self.deviation, "shift": -self.mean / self.deviation},
             {"type": "flatten"},
         ]
-        wide = [{"type": "linear", "out": n, "init": "xavier"} for n in (*self.hidden, 10)]
-        layers: list[list[dict[str, Any]]] = [[one, {"type": "tanh"}] for one in wide[:-1]]
+        wide = [{"type": "linear", "out": n, "init": self.init} for n in (*self.hidden, 10)]
+        layers: list[list[dict[str, Any]]] = [[one, {"type": self.activation}] for one in wide[:-1]]
         layers.append(wide[-1:])
         layers[0] = [*first, *layers[0]]
         gates = [{"name": f"fc{i}", "layers": own, "optimizer": optimizer} for i, own in enumerate(layers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,9 @@ def test_a_training_that_overflows_has_failed_and_nothing_is_raised() -> None:
     found = perform(Trial(SMALL, wild, 1))
     (row,) = rows_of(TRIED, Block("wild", (wild,)), [found])
     assert row.failed == (True,)
+    infinite = [Outcome(Trial(SMALL, SGD, seed), 0.1, 9.0, math.inf) for seed in (1, 2)]
+    (row,) = rows_of(replace(TRIED, measure="distance"), Block("far", (SGD,)), infinite)
+    assert row.facts()["mean"] is None and row.facts()["by_seed"] == [None, None] and row.good == ()
 
 
 def test_names_unknown_are_refused_with_those_that_there_are() -> None:

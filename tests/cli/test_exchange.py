@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ def test_what_was_trained_is_exported_in_every_format_and_trains_on_elsewhere_wi
         assert found.facts["network"] == first
         assert found.facts["definition_hash"] == load_config(small_config).definition.hash
 
+    if importlib.util.find_spec("torch") is not None:  # a state dict is what trains on
+        path = tmp_path / "weights.pt"
+        assert akkafka("export", "--network", first, "--format", "torch", "--out", str(path), *at).code == 0
     frozen = ("--set", "gate.first.trainable=false", "--network", second)
     imported = akkafka("import", str(path), config, *frozen, *at)
     assert (imported.code, imported.out.splitlines()[0]) == (0, second), imported.err

@@ -123,10 +123,10 @@ def _trial(method: str, seed: int, lr: float = 0.1) -> Trial:
 def test_experiment_b_over_the_real_pipeline_agrees_with_the_simulator(
     kafka: Broker, run: Run, unique: Callable[[], str]
 ) -> None:
-    """SGD and DC-ASGD-a at delay 7 and lr .1, eight seeds each through Kafka: networks of the same accuracy."""
+    """SGD and DC-ASGD-a at delay 7 and lr .1, three seeds each through Kafka: networks of the same accuracy."""
     accuracies: dict[str, list[float]] = {"sgd": [], "dc-asgd-a lam 4": []}
     for method, found in accuracies.items():
-        for seed in range(1, 9):
+        for seed in (1, 2, 3):
             trial = _trial(method, seed)
             weights, _ = run(through(kafka, definition_of(trial), unique(), trial.network.epochs))
             score = Chain(definition_of(trial), trial.method.taus).score(load(DIGITS, "validation"), weights)

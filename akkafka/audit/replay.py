@@ -15,6 +15,7 @@ from akkafka.broker.base import Broker, Reader, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import read_range, reading
 from akkafka.errors import LogLostError, ReplayError
+from akkafka.gate.beginning import initial_state_of
 from akkafka.gate.fingerprint import fingerprint
 from akkafka.gate.model import Model
 from akkafka.gate.recovery import Folding, JournalEntry, MissingWeightsError, begin, fold, read_entry
@@ -95,7 +96,8 @@ async def replay(
         journal = _Journal(reader, network, where, low, high)
         model = Model(network.definition, gate, network.run, "")
         images = [*map(image_of, shelf.snapshots()), *map(_told_image, told)]
-        starts = _starts(shelf, model, low, to=to, from_zero=from_zero, where=where)
+        initial = await initial_state_of(broker, network, gate, model) if low == 0 else None
+        starts = _starts(shelf, initial, low, to=to, from_zero=from_zero, where=where)
         folding = Folding(counting_rule(network, gate), model.step, ring(network))
         return await _first_that_works(journal, starts, folding, images, shelf.faults, to)
 
@@ -105,17 +107,17 @@ def _told_image(told: Told) -> Image:
 
 
 def _starts(
-    shelf: Shelf, model: Model, low: int, *, to: int | None, from_zero: bool, where: TopicPartition
+    shelf: Shelf, initial: GateState | None, low: int, *, to: int | None, from_zero: bool, where: TopicPartition
 ) -> list[tuple[GateState, Mapping[int, GateState]]]:
     """Where to begin, the best first: with something behind it to compare, but with no more to fold than needed."""
     if from_zero:
-        if low > 0:
+        if initial is None:
             raise ReplayError(
                 f"{where.topic} begins at offset {low}: the records before were trimmed behind verified snapshots",
                 hint="Replay without --from-zero, or train with --keep-log next time: it keeps the whole log.",
             )
-        return [(model.initial(), {})]
-    starts = [start for start in begin(shelf.snapshots(), model.initial(), low) if to is None or start[0].version <= to]
+        return [(initial, {})]
+    starts = [start for start in begin(shelf.snapshots(), initial, low) if to is None or start[0].version <= to]
     if not starts:
         faults = "; ".join(shelf.faults) or "nothing else is broken"
         wanted = "" if to is None else f" of version {to} or before"

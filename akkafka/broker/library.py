@@ -156,8 +156,10 @@ class Library:
 
         Raises BrokerUnavailableError.
         """
+        weights = {gate.weights for gate in self._network.definition.gates}  # no samples (gate/beginning.py)
         for data in await self._catalogue.all():
-            await self.fetch(data)
+            if data.hex() not in weights:
+                await self.fetch(data)
         return bool(self._held)
 
     async def fetch(self, data: bytes) -> Samples | str:

@@ -13,6 +13,7 @@ import typer
 
 from akkafka.cli.failing import INTERRUPTED, fail
 from akkafka.cli.options import (
+    ByOrderOption,
     ConfigArgument,
     DataDirOption,
     JsonOption,
@@ -80,16 +81,25 @@ def train(
     standby: Annotated[
         bool, typer.Option("--standby", help="A second process for each gate, which takes over should the first die.")
     ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Begin with these weights, as `akkafka import` takes them.")
+    ] = None,
+    weights_of: Annotated[
+        list[str] | None, typer.Option(metavar="GATE", help="Only this gate begins with --weights; may be repeated.")
+    ] = None,
+    by_order: ByOrderOption = False,
     *,
     where: Where,
 ) -> None:
     """Train a network: finds or starts a broker, runs all processes, shows how it goes, leaves the weights."""
+    from akkafka.cli.importing import Source
     from akkafka.cli.training.command import Request
     from akkafka.cli.training.command import train as work
 
     changes = tuple(overrides or ())
+    begin = None if weights is None else Source(weights, tuple(weights_of or ()), by_order)
     request = Request(
-        config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where, keep_log, standby
+        config, changes, seed, epochs, data_dir, network, report, out, fresh, resume, where, keep_log, standby, begin
     )
     raise SystemExit(work(request))
 
@@ -204,6 +214,53 @@ def predict(
 
 @app.command()
 @connected
+def export(
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="safetensors (default), npz, onnx or torch.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: the network's name and the format's suffix, here.")
+    ] = None,
+    network: NetworkOption = None,
+    *,
+    where: Where,
+) -> None:
+    """Write the weights that the log holds now, or all of the network as an ONNX graph."""
+    from akkafka.cli.exporting import export as work
+
+    work(form, out, network, where)
+
+
+@app.command("import")
+@connected
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="npz, safetensors, or a PyTorch state dict (.pt).")],
+    config: ConfigArgument = None,
+    network: NetworkOption = None,
+    gate: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this gate begins with them; may be repeated.")
+    ] = None,
+    by_order: ByOrderOption = False,
+    torch_names: Annotated[
+        bool, typer.Option("--torch-names", help="Names and layouts are PyTorch's, though the file is no .pt.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    keep_log: KeepLogOption = False,
+    *,
+    where: Where,
+) -> None:
+    """Define a network that begins with weights from a file; gates with trainable = false stay as they are."""
+    from akkafka.cli.importing import Source, import_weights
+    from akkafka.cli.networks import configured
+
+    source = Source(file, tuple(gate or ()), by_order, torch_names)
+    import_weights(configured(config, overrides or [], seed, data_dir), source, network, where, keep_log=keep_log)
+
+
+@app.command()
+@connected
 def doctor(
     config: ConfigArgument = None, data_dir: DataDirOption = None, as_json: JsonOption = False, *, where: Where
 ) -> None:
@@ -219,6 +276,23 @@ def warmup() -> None:
     from akkafka.cli.warmup import warmup as work
 
     work()
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(metavar="A|B|C|D", help="Momentum, DC-ASGD, fidelity, or the stash.")],
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each method; default: the experiment's.")
+    ] = None,
+    data: Annotated[str, typer.Option(metavar="NAME", help="digits or fashion-mnist.")] = "digits",
+    data_dir: DataDirOption = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Side by side; default: one for each core.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train with delayed gradients in this process, many times over, and print a fair table."""
+    from akkafka.cli.experiment import run as work
+
+    work(name, seeds, data, data_dir, processes=processes, as_json=as_json)
 
 
 @app.command()

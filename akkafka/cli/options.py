@@ -29,6 +29,10 @@ StateDirOption = Annotated[
 KeepLogOption = Annotated[
     bool, typer.Option("--keep-log", help="Trim nothing: the whole log stays for `replay --from-zero`.")
 ]
+ByOrderOption = Annotated[
+    bool,
+    typer.Option("--by-order", help="A PyTorch model of whatever names: its layers with weights are ours, in order."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -29,15 +29,20 @@ class Model:
 
     def __init__(self, definition: Definition, gate: int, run: Run, writer: str) -> None:
         self.layer = definition.layers[gate]
+        self._trainable = definition.gates[gate].trainable
         self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
         self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
         self._title = f"gate {gate} ({definition.gates[gate].name})"
 
-    def initial(self) -> GateState:
-        """Version 0: weights from the definition's seed."""
+    def initial(self, given: Params | None = None) -> GateState:
+        """Version 0: weights from the definition's seed, or those `given`, where the definition names some."""
+        params = self._drawn() if given is None else given
+        optimizer = self.optimizer.init(params) if self._trainable else {}
+        return initial_state(params, optimizer, self._definition.plan.count)
+
+    def _drawn(self) -> Params:
         seed = np.random.SeedSequence(self._definition.weights_seed(self._gate))
-        params = self.layer.init(np.random.Generator(np.random.PCG64(seed)))
-        return initial_state(params, self.optimizer.init(params), self._definition.plan.count)
+        return self.layer.init(np.random.Generator(np.random.PCG64(seed)))
 
     def warm_up(self) -> None:
         """Compile, or read from the cache, all that a batch will need."""
@@ -72,7 +77,7 @@ class Model:
         training = message.mode.training
         try:
             x = message.batch
-            y, tape = self.layer.forward(job.state.params, x, Pass(training, job.key))
+            y, tape = self.layer.forward(job.state.params, x, self._pass(training, job.key))
         except Exception as error:
             return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
         return e.ForwardComputed(job, y, (len(x), tape) if training else None)
@@ -101,7 +106,9 @@ class Model:
         return e.Folded(job, apply_record(job.base, job.record, job.value, job.then, self.step))
 
     def step(self, state: GateState, grads: Params | None, then: Params, staleness: int) -> tuple[Params, Params]:
-        """The optimizer's update, and the buffers' (gate/state.py: Stepper)."""
+        """The optimizer's update, and the buffers' (gate/state.py: Stepper); a frozen gate stays as it is."""
+        if not self._trainable:
+            return state.params, state.optimizer
         buffers = self.layer.buffers if grads is not None else {}
         if grads is None:
             grads = {name: np.zeros_like(state.params[name]) for name in trained(state.params, self.layer.buffers)}
@@ -117,7 +124,18 @@ class Model:
             raise ValueError("a gradient without numbers")
         samples, tape = job.tape if job.tape is not None else self._forward_again(job)
         check_gradient(self.layer, dy, samples)
-        return self.layer.backward(job.then, tape, dy, need_dx=self._gate > 0)
+        if not self._trainable and not self._gate:
+            return None, {}  # nobody asks for anything
+        dx, grads = self.layer.backward(job.then, tape, dy, need_dx=self._gate > 0)
+        return dx, grads if self._trainable else {}
+
+    def _pass(self, training: bool, key: int) -> Pass:
+        """What a forward may know. A frozen gate is a fixed function: no chance, no statistics of the batch.
+
+        Else the running statistics that it serves at validation would not be those that the gates behind it have
+        learned with, as nothing moves them here.
+        """
+        return Pass(training and self._trainable, key)
 
     def _forward_again(self, job: e.ComputeBackward) -> tuple[int, Tape]:
         """The tape is gone with the process that had it: same weights, same key, same tape."""
@@ -125,7 +143,7 @@ class Model:
         if reason := self.check_input(job.source):
             raise ValueError(reason)
         x = job.source.batch
-        return len(x), self.layer.forward(job.then, x, Pass(True, job.key))[1]
+        return len(x), self.layer.forward(job.then, x, self._pass(True, job.key))[1]
 
     def _recorded(
         self,

@@ -148,13 +148,16 @@ def lane_start(facts: Sequence[OutputFact], applied: int) -> tuple[LaneStart, in
 
 
 def begin(
-    snapshots: Iterable[Snapshot], initial: GateState, first_held: int
+    snapshots: Iterable[Snapshot], initial: GateState | None, first_held: int
 ) -> Iterable[tuple[GateState, Mapping[int, GateState]]]:
-    """Where a fold may begin: whole snapshots, newest first, then version 0 if the journal still holds its head."""
+    """Where a fold may begin: whole snapshots, newest first, then version 0 if the journal still holds its head.
+
+    `initial`: version 0; None will do where the journal's head is gone.
+    """
     for snapshot in snapshots:
         if snapshot.state.next_offset >= first_held:
             yield snapshot.state, snapshot.older
-    if first_held == 0:
+    if first_held == 0 and initial is not None:
         yield initial, {}
 
 

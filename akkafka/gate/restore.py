@@ -9,6 +9,7 @@ from akkafka.broker.base import Broker, Reader, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import last_records, read_range, read_to_end, reading
 from akkafka.errors import LogLostError
+from akkafka.gate.beginning import initial_state_of
 from akkafka.gate.lane import LaneStart
 from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.model import Model
@@ -76,9 +77,10 @@ async def restore(
         where = TopicPartition(network.topics.journal(gate), 0)
         low, high = (await broker.bounds([where]))[where]
         folding = Folding(counting_rule(network, gate), model.step, ring(network))
+        initial = await initial_state_of(broker, network, gate, model) if low == 0 else None
         problem: LogLostError | None = None
         snapshots: list[Snapshot] = []  # those looked at so far
-        for start, older in begin(noting(shelf.snapshots(), snapshots), model.initial(), low):
+        for start, older in begin(noting(shelf.snapshots(), snapshots), initial, low):
             if until is not None and start.version > until:
                 continue
             if start.next_offset > high:  # written since we looked, or the journal has lost its end

@@ -24,6 +24,7 @@ from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import keep_trimming
 from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
 from akkafka.gate import events as e
+from akkafka.gate.beginning import wait_for_weights
 from akkafka.gate.company import Company
 from akkafka.gate.compute import ComputeThread
 from akkafka.gate.core import CoreSettings, GateCore
@@ -94,6 +95,9 @@ class Gate:
         self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
         begin = partial(place_gate, self._broker, self._network, self.gate, self._model)
         try:
+            if not await wait_for_weights(self._broker, self._network, self.gate, leave, say):
+                self._thread.close()
+                return
             restored, places = await patiently(begin, leave)
         except BaseException:
             self._thread.close()

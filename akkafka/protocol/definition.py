@@ -74,6 +74,20 @@ class GateSpec(_Frozen):
     name: str = Field(description="What messages and tables call it.")
     layers: tuple[AnyLayer, ...] = Field(description="The layers, in order.", min_length=1, strict=False)
     optimizer: AnyOptimizer = Field(description="This gate's optimizer; the network's own if left out.")
+    # both are later than the first definitions, whose hashes stay
+    trainable: bool = Field(
+        True,
+        exclude_if=lambda value: value is True,
+        description="false: frozen. It passes gradients on and counts every batch in its journal, but takes no step, "
+        "and computes as in validation: running statistics, no dropout.",
+    )
+    weights: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{32}$",
+        exclude_if=lambda value: value is None,
+        description="Name (a hash) of the weights in the log that it begins with, put here by `akkafka import` and "
+        "`train --weights`; drawn from the seed if left out.",
+    )
 
 
 class TrainLanes(_Frozen):
@@ -180,6 +194,7 @@ class Definition(_Frozen):
         self._settle_packages()
         self._check_gate_names()
         self._check_lanes()
+        self._check_weights()
         self._check_output()  # builds the layers, so shapes of neighbours are checked before anything starts
         return self
 
@@ -227,6 +242,15 @@ class Definition(_Frozen):
             )
         if self.plan.count > MAX_LANES:
             raise ConfigError(f"[lanes] {self.plan.count} lanes in all, takes up to {MAX_LANES}")
+
+    def _check_weights(self) -> None:
+        if not any(gate.trainable for gate in self.gates):
+            raise ConfigError(
+                "[[gate]] trainable = false everywhere: nothing would be trained", hint="Leave one gate trainable."
+            )
+        for gate, layer in zip(self.gates, self.layers, strict=True):
+            if gate.weights is not None and not layer.param_shapes:
+                raise ConfigError(f"[[gate]] {gate.name!r}: has no weights to begin with, got weights = {gate.weights}")
 
     def _check_output(self) -> None:
         last, classes = self.layers[-1], self.classes

@@ -110,10 +110,36 @@ def test_exp_of_the_activations_at_its_ends() -> None:
     assert math.isnan(exp(np.float64(math.nan)))
 
 
-@given(st.floats(0, 20))
-def test_the_tail_of_the_normal_distribution_is_right_to_2e_7(z: float) -> None:
-    given_tail = float(kernels.activation.upper_tail(np.float64(z))) * math.exp(-z * z)
-    assert given_tail == pytest.approx(math.erfc(z), rel=2e-7)
+@given(st.floats(-87, 87, width=32))
+def test_exp_in_float32_is_right_to_3e_7(x: float) -> None:
+    found = [float(kernels.activation.exp_single(np.float32(x)))]
+    found += [float(kernels.softmax.exp_single(np.float32(x)))] if x <= 0 else []
+    assert found == pytest.approx([math.exp(x)] * len(found), rel=3e-7)
+
+
+def test_exp_in_float32_at_its_ends() -> None:
+    for exp in (kernels.activation.exp_single, kernels.softmax.exp_single):
+        assert exp(np.float32(0)) == 1
+        assert math.isnan(exp(np.float32(math.nan)))
+    assert kernels.softmax.exp_single(np.float32(-math.inf)) == kernels.softmax.exp_single(np.float32(-88)) == 0
+    exp = kernels.activation.exp_single
+    assert exp(np.float32(-math.inf)) == exp(np.float32(-87)) < 1.7e-38
+    assert exp(np.float32(math.inf)) == exp(np.float32(87)) > 6e37
+
+
+@given(st.floats(0, 20, width=32))
+def test_the_tail_of_the_normal_distribution_is_right_to_5e_7(z: float) -> None:
+    tail = float(kernels.activation.upper_tail(np.float32(z))) * math.exp(-z * z)
+    assert tail == pytest.approx(math.erfc(z), abs=5e-7)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 9, 129])
+@pytest.mark.parametrize(("middle", "spread"), [(0.0, 1.0), (1e4, 1.0), (-3.0, 1e-3)])
+def test_moments_in_one_sweep_are_those_of_two(n: int, middle: float, spread: float) -> None:
+    x = (middle + spread * np.random.default_rng(n).standard_normal(n)).astype(np.float32)
+    mean, var = kernels.normalisation.moments(x, float(x[0]))
+    assert mean == pytest.approx(np.mean(x, dtype=np.float64), rel=1e-12)
+    assert var == pytest.approx(np.var(x.astype(np.float64)), rel=1e-9, abs=1e-18)
 
 
 @pytest.mark.parametrize("name", ("elu", "gelu", "silu", "sigmoid", "tanh", "leaky_relu"))

@@ -96,9 +96,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(broker: Broker, definition: Definition, name: str) -> AsyncIterator[Fleet]:
+async def fleet(broker: Broker, definition: Definition, name: str, *, keep_log: bool = False) -> AsyncIterator[Fleet]:
     """A defined network with nobody at work yet."""
-    found = Fleet(broker, await define(broker, definition, name))
+    found = Fleet(broker, await define(broker, definition, name, keep_log=keep_log))
     try:
         yield found
     finally:

@@ -38,6 +38,7 @@ class Reference:
     """All gates of a network in one process."""
 
     network: Network
+    given: Mapping[str, Params] = field(default_factory=dict)  # by gate: weights to begin with
     weights: list[list[Params]] = field(default_factory=list)  # by gate, by version
     _states: list[Params] = field(default_factory=list)
     _passed: dict[tuple[int, Batch], tuple[Any, Any]] = field(default_factory=dict)  # (gate, batch) -> (y, tape)
@@ -53,7 +54,8 @@ class Reference:
         ]
         for gate, layer in enumerate(self._layers):
             seed = np.random.SeedSequence(definition.weights_seed(gate))
-            params = layer.init(np.random.Generator(np.random.PCG64(seed)))
+            drawn = layer.init(np.random.Generator(np.random.PCG64(seed)))
+            params = self.given.get(definition.gates[gate].name, drawn)
             self.weights.append([params])
             self._states.append(self._optimizers[gate].init(params))
         self._loss = loss_named(definition.loss, definition.loss_settings)
@@ -89,6 +91,9 @@ class Reference:
         if computed is None:
             return False
         version = len(self.weights[gate]) - 1
+        if not self._trainable(gate):
+            self.weights[gate].append(self.weights[gate][-1])
+            return True
         then = self.weights[gate][update.forward_version]
         step = Step(computed[1], then, version - update.forward_version, version)
         params, self._states[gate] = self._optimizers[gate].update(self.weights[gate][-1], self._states[gate], step)
@@ -111,8 +116,11 @@ class Reference:
         if x is None or then is None:
             return None
         key = mask_key(self.network.run, gate, *batch)
-        self._passed[gate, batch] = passed = self._layers[gate].forward(then, x, Pass(True, key))
+        self._passed[gate, batch] = passed = self._layers[gate].forward(then, x, Pass(self._trainable(gate), key))
         return passed
+
+    def _trainable(self, gate: int) -> bool:
+        return self.network.definition.gates[gate].trainable
 
     def _output(self, gate: int, batch: Batch) -> Any:
         passed = self._forward(gate, batch)

@@ -63,3 +63,18 @@ def recovery(
     from akkafka.cli.bench.recovery import recovery as work
 
     work(Request(config or Path("mnist"), tuple(overrides or ()), seed, kills, data_dir, out))
+
+
+@app.command()
+def kernels(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Cases whose names have it; may be repeated; default: all.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender's turn comes.")] = 15,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")] = None,
+) -> None:
+    """Layers, losses and optimizers beside PyTorch's, same shapes, one thread, in turn."""
+    from akkafka.cli.bench.kernels.command import Request
+    from akkafka.cli.bench.kernels.command import kernels as work
+
+    work(Request(tuple(only or ()), rounds, out))

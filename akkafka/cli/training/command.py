@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,9 @@ from pathlib import Path
 from akkafka.broker.base import Broker
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network, check_name, define, load, name_for, reset
+from akkafka.cli.console import say
 from akkafka.cli.failing import INTERRUPTED
+from akkafka.cli.importing import Source, begun
 from akkafka.cli.locating import reached, state_home
 from akkafka.cli.networks import configured
 from akkafka.cli.options import Where
@@ -39,6 +41,7 @@ from akkafka.cli.training.tail import living
 from akkafka.data.dataset import Split
 from akkafka.data.dataset import load as load_data
 from akkafka.data.source import data_dir_from_env
+from akkafka.nn.layer import F32
 from akkafka.protocol.config import Config
 from akkafka.protocol.messages import Mode
 
@@ -63,12 +66,16 @@ class Request:
     where: Where
     keep_log: bool = False
     standby: bool = False
+    weights: Source | None = None
 
 
 def train(request: Request) -> int:
     """Train; returns the exit code. Raises AkkafkaError for what is wrong before anything has started."""
-    begun = time.monotonic()
+    started = time.monotonic()
     config = configured(request.config, request.overrides, request.seed, request.data_dir)
+    flats: Mapping[str, F32] = {}
+    if request.weights is not None:
+        config, flats = begun(config, request.weights, say)
     name = check_name(request.network or name_for(config.definition))
     for path in (request.report, request.out):
         check_writable(path)
@@ -78,7 +85,7 @@ def train(request: Request) -> int:
     home.make()
     before = signal.getsignal(signal.SIGINT)
     try:
-        return asyncio.run(_Training(request, config, name, home, show, begun).run())
+        return asyncio.run(_Training(request, config, flats, name, home, show, started).run())
     finally:
         signal.signal(signal.SIGINT, before)  # the loop leaves Python's own behind
         show.close()
@@ -105,6 +112,7 @@ def _fetch_data(config: Config, data_dir: Path | None, show: Show) -> None:
 class _Training:
     request: Request
     config: Config
+    flats: Mapping[str, F32]  # weights to begin with, by gate
     name: str
     home: Home
     show: Show
@@ -198,8 +206,15 @@ class _Training:
                 self.children.kill_all()
                 await reset(broker, self.name)
             network = await define(broker, self.config.definition, self.name, keep_log=self.request.keep_log)
+            await self._publish_weights(broker, network)
             self.home.remember(network, self.epochs)
             yield broker, network, verdict
+
+    async def _publish_weights(self, broker: Broker, network: Network) -> None:
+        if self.flats:
+            from akkafka.gate.beginning import publish_weights
+
+            await publish_weights(broker, network, self.flats, self.show.say)
 
     async def _facts(self, broker: Broker) -> Facts:
         network = await load(broker, self.name)

@@ -1,4 +1,7 @@
-"""Sums and sweeps of layers that normalise. Statistics are kept in float64, and sums always have the same order.
+"""Sums and sweeps of layers that normalise.
+
+Sums are made in float64 and always have the same order. Ways forth by row and group go on in float32; ways back, where
+numbers cancel, in float64.
 
 x, dy and out are C-contiguous float32: (B, C, P) by channel, or (R, n) by row; weights and biases float32; means
 ("mean"), 1/standard deviations ("scale") and sums are float64. Nothing is checked here.
@@ -15,6 +18,7 @@ from akkafka.nn.kernels.machine import (
     f32_3d,
     f64,
     f64_1d,
+    f64_pair,
     in_f32_1d,
     in_f32_2d,
     in_f32_3d,
@@ -69,6 +73,33 @@ def products(x: F32, dy: F32, mean: float) -> float:
     for i in range(whole, x.size):
         a += dy[i] * (x[i] - mean)
     return (a + b) + (c + d)
+
+
+@compiled(f64_pair, in_f32_1d, f64)
+def moments(x: F32, near: float) -> tuple[float, float]:
+    """Mean and variance of x in one sweep, from the sums of x - near and of its square, in the order of `added`.
+
+    With `near` one of the numbers, what cancels is of the size of their spread: of float64's digits enough are left.
+    """
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    e, f, g, h = 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 4 * 4
+    for i in range(0, whole, 4):
+        p, q, r, s = x[i] - near, x[i + 1] - near, x[i + 2] - near, x[i + 3] - near
+        a += p
+        b += q
+        c += r
+        d += s
+        e += p * p
+        f += q * q
+        g += r * r
+        h += s * s
+    for i in range(whole, x.size):
+        a += x[i] - near
+        e += (x[i] - near) * (x[i] - near)
+    share = 1.0 / x.size
+    off = ((a + b) + (c + d)) * share
+    return near + off, max(((e + f) + (g + h)) * share - off * off, 0.0)
 
 
 @compiled(nothing, in_f32_3d, f64_1d, f64_1d)
@@ -159,8 +190,8 @@ def channel_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, plain:
 def row_moments(x: F32, eps: float, mean: F64, scale: F64) -> None:
     """Mean and 1/sqrt(variance + eps) of each row."""
     for r in range(x.shape[0]):
-        mean[r] = added(x[r]) / x.shape[1]
-        scale[r] = 1.0 / np.sqrt(squares(x[r], mean[r]) / x.shape[1] + eps)
+        middle, var = moments(x[r], np.float64(x[r, 0]))
+        mean[r], scale[r] = middle, 1.0 / np.sqrt(var + eps)
 
 
 @compiled(nothing, in_f32_2d, f64, f64_1d)
@@ -174,9 +205,9 @@ def row_lengths(x: F32, eps: float, scale: F64) -> None:
 def row_forward(x: F32, mean: F64, scale: F64, weight: F32, bias: F32, out: F32) -> None:
     """out = (x - mean)·scale·weight + bias; mean and scale of the row, weight and bias of the column."""
     for r in range(x.shape[0]):
-        source, target, middle, factor = x[r], out[r], mean[r], scale[r]
+        source, target, middle, factor = x[r], out[r], np.float32(mean[r]), np.float32(scale[r])
         for j in range(source.size):
-            target[j] = np.float32((source[j] - middle) * factor * weight[j] + bias[j])
+            target[j] = (source[j] - middle) * factor * weight[j] + bias[j]
 
 
 @compiled(nothing, in_f32_2d, in_f32_2d, in_f64_1d, in_f64_1d, f64_1d, f64_1d)
@@ -218,9 +249,9 @@ def group_forward(x: F32, mean: F64, scale: F64, weight: F32, bias: F32, out: F3
     for b in range(x.shape[0]):
         for c in range(channels):
             source, target, group = x[b, c], out[b, c], (b * channels + c) // size
-            middle, factor, shift = mean[group], scale[group] * weight[c], np.float64(bias[c])
+            middle, factor, shift = np.float32(mean[group]), np.float32(scale[group] * weight[c]), bias[c]
             for p in range(source.size):
-                target[p] = np.float32((source[p] - middle) * factor + shift)
+                target[p] = (source[p] - middle) * factor + shift
 
 
 @compiled(nothing, in_f32_3d, in_f32_3d, in_f64_1d, in_f64_1d, in_f32_1d, f64_1d, f64_1d, f32_3d)

@@ -11,7 +11,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from akkafka.nn.kernels.machine import compiled, f32_2d, f64, in_f32_2d, in_i64_1d, loss_hits_bad, nothing
+from akkafka.nn.kernels.machine import (
+    compiled,
+    f32,
+    f32_1d,
+    f32_2d,
+    f64,
+    in_f32_1d,
+    in_f32_2d,
+    in_i64_1d,
+    loss_hits_bad,
+    nothing,
+)
 from akkafka.nn.layer import F32
 
 LOG2_E = 1.4426950408889634
@@ -23,6 +34,16 @@ SQRT_2 = 1.4142135623730951
 MANTISSA = np.int64(0x000FFFFFFFFFFFFF)
 ONE = np.int64(0x3FF0000000000000)  # the bits of 1.0
 S52 = np.int64(52)
+
+# the same in float32
+F_LOG2_E = np.float32(1.4426950408889634)
+F_LN2_HIGH = np.float32(0.693359375)  # 10 bits, so that k · F_LN2_HIGH is exact
+F_LN2_LOW = np.float32(-2.1219444005469057e-4)
+F_ROUNDER = np.float32(12582912.0)  # 1.5 · 2**23
+F_UNDERFLOW = np.float32(-87.0)
+F_ONE = np.int32(0x3F800000)
+S23 = np.int32(23)
+F1 = np.float32(1)
 
 
 @compiled(f64, f64)
@@ -94,53 +115,114 @@ def cross_entropy(logits: F32, targets: NDArray[np.int64], dlogits: F32) -> tupl
     return loss * share, correct, -1
 
 
+@compiled(f32, f32)
+def exp_single(x: np.float32) -> np.float32:
+    """e**x for x ≤ 0, relative error below 3e-7; 0 below -87; not-a-number for itself."""
+    shifted = x * F_LOG2_E + F_ROUNDER
+    k = shifted - F_ROUNDER
+    r = (x - k * F_LN2_HIGH) - k * F_LN2_LOW  # |r| ≤ ln(2) / 2
+    p = np.float32(1 / 720) + r * np.float32(1 / 5040)
+    p = np.float32(1 / 120) + r * p
+    p = np.float32(1 / 24) + r * p
+    p = np.float32(1 / 6) + r * p
+    p = np.float32(0.5) + r * p
+    p = F1 + r * p
+    p = F1 + r * p
+    power = np.int32((np.float32(shifted).view(np.int32) << S23) + F_ONE).view(np.float32)  # 2**k
+    return p * power if not x < F_UNDERFLOW else np.float32(0)
+
+
+@compiled(f32, in_f32_1d)
+def greatest_of(x: F32) -> np.float32:
+    """The greatest number: those of every eighth, side by side, then of these. Not-a-number is passed over."""
+    a = b = c = d = e = f = g = h = x[0]
+    whole = x.size // 8 * 8
+    for i in range(0, whole, 8):
+        a = x[i] if x[i] > a else a
+        b = x[i + 1] if x[i + 1] > b else b
+        c = x[i + 2] if x[i + 2] > c else c
+        d = x[i + 3] if x[i + 3] > d else d
+        e = x[i + 4] if x[i + 4] > e else e
+        f = x[i + 5] if x[i + 5] > f else f
+        g = x[i + 6] if x[i + 6] > g else g
+        h = x[i + 7] if x[i + 7] > h else h
+    for i in range(whole, x.size):
+        a = x[i] if x[i] > a else a
+    return max(max(max(a, b), max(c, d)), max(max(e, f), max(g, h)))
+
+
+@compiled(f64, in_f32_1d)
+def added(x: F32) -> float:
+    """Sum in float64: eight sums of every eighth number, then those together; always in this order."""
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 8 * 8
+    for i in range(0, whole, 8):
+        a += x[i]
+        b += x[i + 1]
+        c += x[i + 2]
+        d += x[i + 3]
+        e += x[i + 4]
+        f += x[i + 5]
+        g += x[i + 6]
+        h += x[i + 7]
+    for i in range(whole, x.size):
+        a += x[i]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+
+
+@compiled(f64, in_f32_1d, in_f32_1d)
+def products(x: F32, y: F32) -> float:
+    """Sum of x·y in float64, in the order of `added`."""
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    whole = x.size // 8 * 8
+    for i in range(0, whole, 8):
+        a += np.float64(x[i]) * np.float64(y[i])
+        b += np.float64(x[i + 1]) * np.float64(y[i + 1])
+        c += np.float64(x[i + 2]) * np.float64(y[i + 2])
+        d += np.float64(x[i + 3]) * np.float64(y[i + 3])
+        e += np.float64(x[i + 4]) * np.float64(y[i + 4])
+        f += np.float64(x[i + 5]) * np.float64(y[i + 5])
+        g += np.float64(x[i + 6]) * np.float64(y[i + 6])
+        h += np.float64(x[i + 7]) * np.float64(y[i + 7])
+    for i in range(whole, x.size):
+        a += np.float64(x[i]) * np.float64(y[i])
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+
+
+@compiled(nothing, in_f32_1d, f32_1d)
+def one_row(x: F32, out: F32) -> None:
+    """out = exp(x - max) / sum; both (n,), n at least 1. exp in float32, its sum in float64."""
+    greatest = greatest_of(x)
+    for j in range(x.size):
+        out[j] = exp_single(x[j] - greatest)
+    inverse = np.float32(1.0 / added(out))
+    for j in range(x.size):
+        out[j] *= inverse
+
+
 @compiled(nothing, in_f32_2d, f32_2d)
 def rows(x: F32, out: F32) -> None:
-    """out = exp(x - max) / sum for each row; both (R, n), n at least 1. Summed in float64, in order."""
-    n = x.shape[1]
-    exps = np.empty(n, np.float64)
+    """out = exp(x - max) / sum for each row; both (R, n), n at least 1."""
     for i in range(x.shape[0]):
-        greatest = np.float64(x[i, 0])
-        for j in range(1, n):
-            greatest = max(greatest, np.float64(x[i, j]))
-        for j in range(n):
-            exps[j] = exp(np.float64(x[i, j]) - greatest)
-        total = 0.0
-        for j in range(n):
-            total += exps[j]
-        inverse = 1.0 / total
-        for j in range(n):
-            out[i, j] = np.float32(exps[j] * inverse)
+        one_row(x[i], out[i])
 
 
 @compiled(nothing, in_f32_2d, in_f32_2d, f32_2d)
 def rows_backward(y: F32, dy: F32, out: F32) -> None:
     """out = y·(dy - sum of y·dy) for each row of the softmax y; all (R, n)."""
     for i in range(y.shape[0]):
-        total = 0.0
-        for j in range(y.shape[1]):
-            total += np.float64(y[i, j]) * np.float64(dy[i, j])
-        for j in range(y.shape[1]):
-            out[i, j] = np.float32(np.float64(y[i, j]) * (np.float64(dy[i, j]) - total))
+        source, grad, target = y[i], dy[i], out[i]
+        total = np.float32(products(source, grad))
+        for j in range(source.size):
+            target[j] = source[j] * (grad[j] - total)
 
 
 @compiled(nothing, in_f32_2d, f32_2d)
 def rows_so_far(x: F32, out: F32) -> None:
     """As `rows`, with row i of each block of n rows seeing its numbers 0…i alone; the others are 0. x (R, n)."""
     n = x.shape[1]
-    exps = np.empty(n, np.float64)
     for i in range(x.shape[0]):
         seen = i % n + 1
-        greatest = np.float64(x[i, 0])
-        for j in range(1, seen):
-            greatest = max(greatest, np.float64(x[i, j]))
-        for j in range(seen):
-            exps[j] = exp(np.float64(x[i, j]) - greatest)
-        total = 0.0
-        for j in range(seen):
-            total += exps[j]
-        inverse = 1.0 / total
-        for j in range(seen):
-            out[i, j] = np.float32(exps[j] * inverse)
+        one_row(x[i, :seen], out[i, :seen])
         for j in range(seen, n):
             out[i, j] = np.float32(0)

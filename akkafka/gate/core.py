@@ -25,7 +25,7 @@ from akkafka.gate.lane import Lane, LaneStart, Outgoing, Pending, Stashed, Stati
 from akkafka.gate.ledger import Named
 from akkafka.gate.state import CountingRule, GateState, Params
 from akkafka.protocol.definition import mask_key
-from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
+from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Narrow, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +336,7 @@ class GateCore:
         lane.forwards.insert(place, (0, source))
 
     def _forwarded(
-        self, lane: Lane, source: e.ForwardArrived, state: GateState, y: Array | None, tape: Any, void: str
+        self, lane: Lane, source: e.ForwardArrived, state: GateState, y: Array | Narrow | None, tape: Any, void: str
     ) -> None:
         hop = state.hop(source.offset)
         message = source.message

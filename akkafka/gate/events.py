@@ -8,7 +8,7 @@ from typing import Any
 
 from akkafka.errors import AkkafkaError
 from akkafka.gate.state import GateState, Params
-from akkafka.protocol.messages import Array, Backward, Forward, Hop, JournalRecord
+from akkafka.protocol.messages import Array, Backward, Forward, Hop, JournalRecord, Narrow
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ class ForwardComputed:
     """The answer to ComputeForward: y, or why there is none."""
 
     job: ComputeForward
-    y: Array | None
+    y: Array | Narrow | None
     tape: Any = None
     failure: str = ""
 
@@ -44,7 +44,7 @@ class BackwardComputed:
     """The answer to ComputeBackward: the input gradient, the journal record's bytes, the next state."""
 
     job: ComputeBackward
-    dx: Array | None
+    dx: Array | Narrow | None
     record: JournalRecord
     value: bytes
     state: GateState

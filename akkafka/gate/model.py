@@ -14,7 +14,8 @@ from akkafka.optim.optimizer import Step
 from akkafka.optim.warm import warm_up as warm_up_optimizer
 from akkafka.protocol import wire
 from akkafka.protocol.definition import Definition
-from akkafka.protocol.messages import Forward, JournalRecord, Run
+from akkafka.protocol.messages import Forward, JournalRecord, Narrow, Run
+from akkafka.protocol.narrow import narrow, shown, wide
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 RATIO_EVERY = 64  # updates between two looks at how much is compensated: one costs about as much as an update
@@ -30,6 +31,7 @@ class Model:
         self.layer = definition.layers[gate]
         self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
         self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
+        self._before, self._behind = definition.edge(gate), definition.edge(gate + 1)
 
     def initial(self) -> GateState:
         """Version 0: weights from the definition's seed."""
@@ -42,13 +44,15 @@ class Model:
         params = self.layer.init(np.random.default_rng(0))
         warm_up_layer(self.layer)
         warm_up_optimizer(self.optimizer, params)
+        for form in {self._before.forward, self._before.backward, self._behind.forward, self._behind.backward}:
+            wide(narrow(np.zeros((1, 1), np.float32), form))
 
     def check_input(self, message: Forward) -> str:
         """Why a batch that is not void cannot be taken; empty if it can."""
         rows = message.rows
         try:
             if rows is None:
-                check_batch(self.layer, message.batch)
+                check_batch(self.layer, shown(message.batch))
                 return ""
             if rows.samples is None:
                 return rows.missing
@@ -69,11 +73,12 @@ class Model:
         message = job.message
         training = message.mode.training
         try:
-            x = message.batch
+            x = wide(message.batch)
             y, tape = self.layer.forward(job.state.params, x, Pass(training, job.key))
         except Exception as error:
             return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
-        return e.ForwardComputed(job, y, (len(x), tape) if training else None)
+        given = narrow(y, self._behind.forward)
+        return e.ForwardComputed(job, given, (len(x), tape) if training else None)
 
     def backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
         """dx, the journal record and the next state; what a layer raises makes the record void."""
@@ -82,7 +87,8 @@ class Model:
             return self._recorded(job, None, {}, message.void)
         try:
             dx, grads = self._differentiate(job)
-            return self._recorded(job, dx, grads, "")
+            given = None if dx is None else narrow(dx, self._before.backward)
+            return self._recorded(job, given, grads, "")
         except Exception as error:
             failure = f"gate {self._gate}: {type(error).__name__}: {error}"
             return self._recorded(job, None, {}, failure, failure)
@@ -104,19 +110,19 @@ class Model:
         if dy is None:
             raise ValueError("a gradient without numbers")
         samples, tape = job.tape if job.tape is not None else self._forward_again(job)
-        check_gradient(self.layer, dy, samples)
-        return self.layer.backward(job.then, tape, dy, need_dx=self._gate > 0)
+        check_gradient(self.layer, shown(dy), samples)
+        return self.layer.backward(job.then, tape, wide(dy), need_dx=self._gate > 0)
 
     def _forward_again(self, job: e.ComputeBackward) -> tuple[int, Tape]:
         """The tape is gone with the process that had it: same weights, same key, same tape."""
         assert job.source is not None, "the core brings the tape or the input"
         if reason := self.check_input(job.source):
             raise ValueError(reason)
-        x = job.source.batch
+        x = wide(job.source.batch)
         return len(x), self.layer.forward(job.then, x, Pass(True, job.key))[1]
 
     def _recorded(
-        self, job: e.ComputeBackward, dx: Array | None, grads: Params, void: str, failure: str = ""
+        self, job: e.ComputeBackward, dx: Array | Narrow | None, grads: Params, void: str, failure: str = ""
     ) -> e.BackwardComputed:
         message = job.message
         record = JournalRecord(

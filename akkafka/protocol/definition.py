@@ -32,6 +32,7 @@ from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
 from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
 from akkafka.protocol.faults import faults_of, listed, told
 from akkafka.protocol.messages import MAX_GATES, Mode, Run
+from akkafka.protocol.narrow import Form
 from akkafka.protocol.packages import (
     MAX_PACKAGES,
     PackageSpec,
@@ -68,12 +69,30 @@ AnyLayer = Annotated[SerializeAsAny[LayerSpec], BeforeValidator(_layer)]
 AnyOptimizer = Annotated[SerializeAsAny[OptimizerSpec], BeforeValidator(_optimizer)]
 
 
+class EdgeSpec(_Frozen):
+    """In which form float32 numbers travel over an edge (narrow.py); one word is short for both ways."""
+
+    forward: Form = Field("float32", description="Outputs of the gate in front.")
+    backward: Form = Field("float32", description="Gradients that come back to it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, data: Any) -> Any:
+        return {"forward": data, "backward": data} if isinstance(data, str) else data
+
+
 class GateSpec(_Frozen):
     """One gate: a block of layers and its own optimizer."""
 
     name: str = Field(description="What messages and tables call it.")
     layers: tuple[AnyLayer, ...] = Field(description="The layers, in order.", min_length=1, strict=False)
     optimizer: AnyOptimizer = Field(description="This gate's optimizer; the network's own if left out.")
+    wire: EdgeSpec | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # later than the first definitions, whose hashes stay
+        description="Form of numbers on the edge behind this gate: what it gives, and the gradients that come back; "
+        "wire.edges if left out, and for the last gate float32.",
+    )
 
 
 class TrainLanes(_Frozen):
@@ -136,6 +155,11 @@ class WireSpec(_Frozen):
     )
     reference_limit_bytes: int = Field(
         512 << 20, ge=1 << 20, description="Published samples that the first gate keeps in memory, at most."
+    )
+    edges: EdgeSpec = Field(
+        EdgeSpec(),
+        exclude_if=lambda value: value == EdgeSpec(),  # as GateSpec.wire
+        description="Form of numbers between gates: float32, bfloat16, float16 or int8, or one for each way.",
     )
 
 
@@ -337,6 +361,16 @@ class Definition(_Frozen):
             return self.delay
         lanes = len(self.plan.of(Mode.TRAIN)) + len(self.plan.spare)
         return 2 * (self.max_staleness + self.schedule.window * lanes)
+
+    def edge(self, i: int) -> EdgeSpec:
+        """Forms of numbers on edge `i`, in front of gate i; the open end is edge `len(gates)`.
+
+        Samples travel as they are, and homecomings bring nothing, so there is nothing to set for edge 0.
+        """
+        if i == 0:
+            return EdgeSpec()
+        inner = self.wire.edges if i < len(self.gates) else EdgeSpec()
+        return self.gates[i - 1].wire or inner
 
     def weights_seed(self, gate: int) -> tuple[int, int]:
         """What the initial weights of `gate` derive from."""

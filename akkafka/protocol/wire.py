@@ -16,6 +16,7 @@ from akkafka.data.epochs import Cursor
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import messages as m
 from akkafka.protocol.fields import Fields, exactly, whole
+from akkafka.protocol.narrow import checked_narrow
 from akkafka.protocol.packing import DTYPES, MAX_NDIM, packed
 
 MAGIC: Final = b"\x93akk"  # \x93: not a letter, so that no text file looks like a message
@@ -122,11 +123,11 @@ def _forward(f: m.Forward) -> Written:
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
         **_tally(f), **({} if f.rows is None else {"data": f.rows.data}),
-    }, {"x": f.x, "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
+    }, {"x": _numbers(f.x), "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
 
 
 def _read_forward(f: Fields) -> m.Forward:
-    x, rows, void = f.array("x"), _rows(f), f.text("void", "")
+    x, rows, void = _read_numbers(f, "x"), _rows(f), f.text("void", "")
     if (x is not None) + (rows is not None) + bool(void) != 1:
         raise ProtocolError("a forward has either data, or rows of published data, or a reason to be void")
     trail = f.trail()
@@ -137,6 +138,23 @@ def _read_forward(f: Fields) -> m.Forward:
         after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
         void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(),
     )  # fmt: skip
+
+
+def _numbers(x: m.Array | m.Narrow | None) -> Any:
+    """As packing.py takes it; a narrow array is a map of its parts."""
+    if not isinstance(x, m.Narrow):
+        return x
+    return {"form": x.form, "values": x.values, **({} if x.scale is None else {"scale": x.scale})}
+
+
+def _read_numbers(f: Fields, name: str) -> m.Array | m.Narrow | None:
+    parts = f.parts(name)
+    if parts is None:
+        return f.array(name)
+    values = parts.array("values")
+    if values is None:
+        raise ProtocolError(f"field {name!r} is narrow and has no values")
+    return checked_narrow(m.Narrow(parts.text("form"), values, parts.array("scale")))
 
 
 def _rows(f: Fields) -> m.Rows | None:
@@ -152,11 +170,11 @@ def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
         **_tally(b),
-    }, {"dy": b.dy}  # fmt: skip
+    }, {"dy": _numbers(b.dy)}  # fmt: skip
 
 
 def _read_backward(f: Fields) -> m.Backward:
-    dy, void = f.array("dy"), f.text("void", "")
+    dy, void = _read_numbers(f, "dy"), f.text("void", "")
     if dy is not None and void:
         raise ProtocolError("a void backward has no gradient, this one has")
     return m.Backward(

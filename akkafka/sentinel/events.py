@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Array, Backward, Forward
+from akkafka.protocol.messages import Array, Backward, Forward, Narrow
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class Evaluated:
     samples: int
     loss: float
     correct: float  # samples; of a sequence the share of its positions
-    dy: Array | None
+    dy: Array | Narrow | None
     void: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)  # means over the batch
 

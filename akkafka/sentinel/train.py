@@ -77,7 +77,11 @@ class TrainSentinel:
             )
         )
         largest = definition.batch_size * prod(definition.layers[-1].out_shape)
-        self._evaluator = Evaluator(loss_named(definition.loss, definition.loss_settings), largest, self._do)
+        loss, form = (
+            loss_named(definition.loss, definition.loss_settings),
+            definition.edge(self._network.gate_count).backward,
+        )
+        self._evaluator = Evaluator(loss, largest, self._do, form)
         await self._rim.open()
         reader = self._broker.reader
         self._homes = await patiently(partial(reader, f"{self._process}-homes"))

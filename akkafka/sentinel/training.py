@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Array, Backward, Forward, Run
+from akkafka.protocol.messages import Array, Backward, Forward, Narrow, Run
 from akkafka.protocol.sequence import Verdict, judge
 from akkafka.sentinel import events as e
 
@@ -205,7 +205,7 @@ class TrainCore:
         if not event.void:
             self._out.append(e.Report(event))
 
-    def _settle(self, offset: int, message: Forward, void: str, dy: Array | None) -> None:
+    def _settle(self, offset: int, message: Forward, void: str, dy: Array | Narrow | None) -> None:
         """Send what is ready, in lane order: a void batch needs no loss, but it must not overtake one that does."""
         answers = self._answers[message.lane]
         answer = next(a for a in answers if a.offset == offset and a.gradient is None)

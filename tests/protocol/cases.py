@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from akkafka.data.epochs import Cursor
 from akkafka.protocol import messages as m
+from akkafka.protocol.narrow import narrow
 from akkafka.protocol.packing import DTYPES
 from akkafka.protocol.tally import Tally
 
@@ -35,6 +37,13 @@ EXAMPLES: dict[str, m.Message] = {
         rows=m.Rows(b"0123456789abcdef", np.array([3, 70000], np.uint32)),
     ),
     "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS, tally=TALLY),
+    "bfloat16": m.Forward(
+        RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), TRAIL, narrow(FLOATS, "bfloat16"),
+    ),
+    "float16": m.Forward(
+        RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), TRAIL, narrow(FLOATS, "float16"),
+    ),
+    "int8": m.Backward(RUN, 3, 41, TRAIL, 17, narrow(FLOATS, "int8")),
     "journal": m.JournalRecord(
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
         tally=TALLY,
@@ -111,6 +120,7 @@ def arrays(draw: st.DrawFn) -> NDArray[Any]:
 
 
 named = st.dictionaries(texts, arrays(), max_size=3)
+floats = hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4))
 reasons = st.text("abc", min_size=1)
 tallies = st.none() | st.builds(Tally, numbers, numbers, numbers, numbers, numbers)
 counts = st.lists(numbers, max_size=4).map(tuple)
@@ -124,6 +134,16 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
         issued_ns=numbers, tally=tallies,
     ),
     "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays(), tally=tallies),
+    **{
+        form: st.builds(
+            m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails,
+            floats.map(partial(narrow, form=form)),
+        )
+        for form in ("bfloat16", "float16")
+    },
+    "int8": st.builds(
+        m.Backward, runs, numbers, numbers, trails, numbers, floats.map(partial(narrow, form="int8")),
+    ),
     "journal": st.builds(
         m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts, tally=tallies
     ),

@@ -26,6 +26,9 @@ OPTIONAL = {
     "forward": ("context", "tag", "void", "issued_ns", "tally"),
     "reference": ("context", "tag", "void", "issued_ns", "x"),
     "backward": ("void", "tally"),
+    "bfloat16": ("context", "tag", "void", "issued_ns"),
+    "float16": ("context", "tag", "void", "issued_ns"),
+    "int8": ("void",),
     "journal": ("void", "writer", "tally"),
     "manifest": ("sums", "staleness"),
 }  # of today's fields, those that the first schema may leave out; a field that is added later joins them
@@ -48,7 +51,7 @@ def rewritten(value: bytes, fields: dict[Any, Any]) -> bytes:
 def through(array: NDArray[Any]) -> NDArray[Any]:
     """The array as the receiver of a gradient sees it."""
     message = wire.decode(wire.encode(m.Backward(RUN, 0, 0, (), 0, array)))
-    assert isinstance(message, m.Backward) and message.dy is not None
+    assert isinstance(message, m.Backward) and isinstance(message.dy, np.ndarray)
     return message.dy
 
 

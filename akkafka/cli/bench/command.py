@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from akkafka.cli.bench.contender import Akkafka, Contender, chosen
 from akkafka.cli.bench.contest import hold
 from akkafka.cli.bench.course import lay_out
+from akkafka.cli.bench.draw import check_drawing, draw_rounds
 from akkafka.cli.bench.figures import report
 from akkafka.cli.bench.machine import machine
 from akkafka.cli.bench.show import show
@@ -34,12 +35,14 @@ class Request:
     peers: tuple[str, ...]
     data_dir: Path | None
     out: Path | None
+    plot: Path | None = None
 
 
 def peers(request: Request) -> None:
     """Run it and print the table; raises AkkafkaError for what is wrong, most of it before anything runs."""
     others = chosen(request.peers)
     check_writable(request.out)
+    check_drawing(request.plot)
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
     epochs = request.epochs or config.run.epochs
@@ -58,6 +61,9 @@ def peers(request: Request) -> None:
         facts = _facts(request, config, epochs) | {"machine": here.facts()}
         write_json(request.out, report(rounds, facts))
         say(f"figures: {request.out}")
+    if request.plot is not None:
+        draw_rounds(rounds, f"{request.config.stem}, batch {config.definition.batch_size}", request.plot)
+        say(f"picture: {request.plot}")
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

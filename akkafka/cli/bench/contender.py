@@ -6,14 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from akkafka.cli.bench.environment import pinned, python_of
 from akkafka.cli.bench.figures import OURS, Outcome
 from akkafka.cli.bench.peers import PEERS
-from akkafka.cli.bench.peers.job import Result
+from akkafka.cli.bench.peers.job import Job, Result
 from akkafka.cli.training.children import ONE_THREAD
 from akkafka.cli.training.report import steady_rate
 from akkafka.errors import AkkafkaError, ConfigError
@@ -99,20 +100,24 @@ class PeerProcess:
 
     def prepare(self, say: Say) -> None:
         """Make the environment, if the peer needs one of its own and it is not there yet."""
-        requirements = PEERS[self.name].requirements
-        if requirements:
-            self.python = python_of(self.name, pinned(requirements), say)
+        peer = PEERS[self.name]
+        if peer.requirements and not (peer.at_hand and find_spec(peer.at_hand)):
+            self.python = python_of(peer.at_hand or self.name, pinned(peer.requirements), say)
 
     def turn(self, folder: Path) -> Turn:
-        """One BLAS thread a process; of all that akkafka's Python has on its path, it sees akkafka alone."""
+        """BLAS threads as the peer has them; of all that akkafka's Python has on its path, it sees akkafka alone."""
         path = folder / "path"
         path.mkdir(exist_ok=True)
         link = path / "akkafka"
         if not link.is_symlink():
             link.symlink_to(PACKAGE, target_is_directory=True)
-        module = PEERS[self.name].module
-        command = [str(self.python), "-m", "akkafka.cli.bench.peers", module, str(folder / "job.json")]
-        return Turn(command, os.environ | ONE_THREAD | {"PYTHONPATH": str(path)}, _from_stdout)
+        peer = PEERS[self.name]
+        job = folder / f"{self.name}.json"
+        shared = Job.read(folder / "job.json")
+        replace(shared, threads=peer.threads, micro_batches=peer.micro_batches).write(job)
+        command = [str(self.python), "-m", "akkafka.cli.bench.peers", peer.module, str(job)]
+        threads = dict.fromkeys(ONE_THREAD, str(peer.threads))
+        return Turn(command, os.environ | threads | {"PYTHONPATH": str(path)}, _from_stdout)
 
 
 def _from_stdout(path: Path) -> Outcome:

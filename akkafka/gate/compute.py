@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from akkafka.gate import events as e
@@ -45,14 +46,14 @@ class ComputeThread:
             self._hand(self._failed, error)
             return
         while (job := self._jobs.get()) is not None:
-            began = time.perf_counter()
+            began, began_ns = time.perf_counter(), time.time_ns()
             try:
                 answer = self._do(job)
             except BaseException as error:  # a fault of ours: the process must not go on without its thread
                 self._hand(self._failed, error)
                 return
             self.busy_seconds += time.perf_counter() - began
-            self._hand(self._answer, answer)
+            self._hand(self._answer, _stamped(answer, began_ns))
 
     def _do(self, job: Job) -> e.Event:
         match job:
@@ -68,3 +69,11 @@ class ComputeThread:
             self._loop.call_soon_threadsafe(to, what)
         except RuntimeError:
             return  # the loop has been closed: the process is leaving
+
+
+def _stamped(answer: e.Event, began_ns: int) -> e.Event:
+    """With the time that was spent on a batch that collects such."""
+    match answer:
+        case e.ForwardComputed() | e.BackwardComputed() if answer.job.message.stamps is not None:
+            return replace(answer, spent=(began_ns, time.time_ns()))
+    return answer

@@ -37,6 +37,7 @@ class ForwardComputed:
     y: Array | Narrow | None
     tape: Any = None
     failure: str = ""
+    spent: tuple[int, int] = (0, 0)  # ns of wall clock when it began and was done, of a batch with stamps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +50,7 @@ class BackwardComputed:
     value: bytes
     state: GateState
     failure: str = ""  # why the record is void
+    spent: tuple[int, int] = (0, 0)  # as of ForwardComputed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

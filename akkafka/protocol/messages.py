@@ -125,6 +125,7 @@ class Forward:
     issued_ns: int = 0  # wall clock at the sentinel, for latency figures only
     rows: Rows | None = None  # into gate 0 only, instead of x
     tally: Tally | None = None  # which samples it brings; training batches only
+    stamps: tuple[int, ...] | None = None  # when it was where (stamps.py), of some batches; for figures only
 
     @property
     def batch(self) -> Array | Narrow:
@@ -147,6 +148,7 @@ class Backward:
     dy: Array | Narrow | None  # (batch, *shape); None if void or home
     void: str = ""
     tally: Tally | None = None  # the forward's own
+    stamps: tuple[int, ...] | None = None  # the forward's own, and those of the way back
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -115,6 +115,14 @@ def _tally(message: m.Forward | m.Backward | m.JournalRecord) -> dict[str, Any]:
     return {} if message.tally is None else {"tally": list(message.tally.numbers)}
 
 
+def _stamps(message: m.Forward | m.Backward) -> dict[str, Any]:
+    return {} if message.stamps is None else {"stamps": list(message.stamps)}
+
+
+def _read_stamps(f: Fields) -> tuple[int, ...] | None:
+    return f.counts("stamps") or None
+
+
 # One pair of functions a kind. Fields are only ever added, and then optional.
 
 
@@ -122,7 +130,7 @@ def _forward(f: m.Forward) -> Written:
     return 1, {
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
-        **_tally(f), **({} if f.rows is None else {"data": f.rows.data}),
+        **_tally(f), **_stamps(f), **({} if f.rows is None else {"data": f.rows.data}),
     }, {"x": _numbers(f.x), "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
 
 
@@ -136,7 +144,7 @@ def _read_forward(f: Fields) -> m.Forward:
     return m.Forward(
         run=f.run(), mode=f.mode("mode"), lane=f.number("lane"), seq=f.number("seq"), cursor=f.cursor("cursor"),
         after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
-        void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(),
+        void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(), stamps=_read_stamps(f),
     )  # fmt: skip
 
 
@@ -169,7 +177,7 @@ def _rows(f: Fields) -> m.Rows | None:
 def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
-        **_tally(b),
+        **_tally(b), **_stamps(b),
     }, {"dy": _numbers(b.dy)}  # fmt: skip
 
 
@@ -179,7 +187,7 @@ def _read_backward(f: Fields) -> m.Backward:
         raise ProtocolError("a void backward has no gradient, this one has")
     return m.Backward(
         run=f.run(), lane=f.number("lane"), seq=f.number("seq"), trail=f.trail(), source=f.number("source"),
-        dy=dy, void=void, tally=f.tally(),
+        dy=dy, void=void, tally=f.tally(), stamps=_read_stamps(f),
     )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from akkafka.errors import AkkafkaError
 from akkafka.nn.losses import Loss
 from akkafka.protocol.messages import Forward
 from akkafka.protocol.narrow import Form, narrow, wide
+from akkafka.protocol.stamps import computed
 from akkafka.sentinel.events import Evaluate, Evaluated
 
 _INLINE_ELEMENTS = 100_000  # some 0.3 ms
@@ -47,9 +50,13 @@ class Evaluator:
 
 def evaluate(loss: Loss, asked: Evaluate, form: Form = "float32") -> Evaluated:
     """Loss, hits and gradient of one output; what cannot be evaluated, or is not finite, is void."""
-    message = asked.message
+    message, begun_ns = asked.message, time.time_ns()
     try:
-        return _evaluate(loss, asked, message, form)
+        answer = _evaluate(loss, asked, message, form)
+        if message.stamps is None:
+            return answer
+        spent = (begun_ns, time.time_ns())
+        return replace(answer, message=replace(message, stamps=computed(message.stamps, spent)))
     except AkkafkaError as error:
         return _void(asked, str(error))
 

@@ -218,6 +218,7 @@ class TrainCore:
             None if void else dy,
             void,
             tally=message.tally,
+            stamps=message.stamps,
         )
         while answers and answers[0].gradient is not None:
             gradient = answers.popleft().gradient

@@ -29,6 +29,7 @@ OPTIONAL = {
     "bfloat16": ("context", "tag", "void", "issued_ns"),
     "float16": ("context", "tag", "void", "issued_ns"),
     "int8": ("void",),
+    "stamped": ("void", "stamps"),
     "journal": ("void", "writer", "tally"),
     "manifest": ("sums", "staleness"),
 }  # of today's fields, those that the first schema may leave out; a field that is added later joins them
@@ -83,7 +84,7 @@ def test_golden_bytes_without_optional_fields_are_read_with_their_defaults(name:
         del fields[optional]
     message = wire.decode(rewritten(golden(name), fields))
     defaults = {"context": {}, "tag": "", "void": "", "issued_ns": 0, "writer": "", "tally": None, "x": None}
-    defaults |= {"sums": (), "staleness": ()}
+    defaults |= {"sums": (), "staleness": (), "stamps": None}
     assert all(getattr(message, optional) == defaults[optional] for optional in OPTIONAL[name])
 
 

@@ -46,7 +46,7 @@ def peers(request: Request) -> None:
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
     epochs = request.epochs or config.run.epochs
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, terminated)
     # short: Ray puts sockets in there, whose paths may not be long
     with tempfile.TemporaryDirectory(prefix="akb-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -66,8 +66,8 @@ def peers(request: Request) -> None:
         say(f"picture: {request.plot}")
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """Contenders have sessions of their own and would go on: unwinding ends them."""
+def terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """For SIGTERM: what was started has sessions of its own and would go on; unwinding ends it."""
     raise SystemExit(128 + number)
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from akkafka.cli.bench.environment import pinned, python_of
 from akkafka.cli.bench.figures import OURS, Outcome
 from akkafka.cli.bench.peers import PEERS
-from akkafka.cli.bench.peers.job import Job, Result
+from akkafka.cli.bench.peers.job import Result
 from akkafka.cli.training.children import ONE_THREAD
 from akkafka.cli.training.report import steady_rate
 from akkafka.errors import AkkafkaError, ConfigError
@@ -112,10 +112,8 @@ class PeerProcess:
         if not link.is_symlink():
             link.symlink_to(PACKAGE, target_is_directory=True)
         peer = PEERS[self.name]
-        job = folder / f"{self.name}.json"
-        shared = Job.read(folder / "job.json")
-        replace(shared, threads=peer.threads, micro_batches=peer.micro_batches).write(job)
-        command = [str(self.python), "-m", "akkafka.cli.bench.peers", peer.module, str(job)]
+        own = (str(peer.threads), str(peer.micro_batches))
+        command = [str(self.python), "-m", "akkafka.cli.bench.peers", peer.module, str(folder / "job.json"), *own]
         threads = dict.fromkeys(ONE_THREAD, str(peer.threads))
         return Turn(command, os.environ | threads | {"PYTHONPATH": str(path)}, _from_stdout)
 

@@ -14,6 +14,9 @@ from akkafka.cli.options import DataDirOption, SeedOption, SetOption
 NetOption = Annotated[
     str | None, typer.Option("--net", metavar="NAME", help=f"Instead of a config: {', '.join(NETS)}.")
 ]
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
+]
 OutOption = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")]
 PlotOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw them here (needs the extra `plot`).")]
 
@@ -29,9 +32,7 @@ def _bench() -> None:
 
 @app.command()
 def peers(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
-    ] = None,
+    config: ConfigArgument = None,
     net: NetOption = None,
     peer: Annotated[
         list[str] | None,
@@ -56,10 +57,45 @@ def peers(
 
 
 @app.command()
-def recovery(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
+def pipeline(
+    config: ConfigArgument = None,
+    net: NetOption = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each round is measured.")] = 15.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Each with a broker and a training of its own.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """Throughput, CPU by process and broker, and where a batch's time goes: tables and a waterfall of one batch."""
+    from akkafka.cli.bench.pipeline import Request
+    from akkafka.cli.bench.pipeline import pipeline as work
+
+    file = config_of(config, net)
+    work(Request(file, tuple(overrides or ()), seed, data_dir, seconds, rounds, out, plot))
+
+
+@app.command()
+def wire(
+    size: Annotated[
+        list[int] | None,
+        typer.Option(metavar="BYTES", min=1, max=60_000_000, help="May be repeated; default: 1 KB to 4 MB."),
     ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Over all sizes in turn.")] = 3,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """A hop over the broker by size: latency, MB/s, CPU of both ends and of the broker."""
+    from akkafka.cli.bench.hop import Request
+    from akkafka.cli.bench.hop import wire as work
+
+    work(Request(tuple(size or ()), rounds, out, plot))
+
+
+@app.command()
+def recovery(
+    config: ConfigArgument = None,
     kills: Annotated[int, typer.Option(min=1, help="Of each kind: with restarts, with standbys.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of moments and gates.")] = 1,
     data_dir: DataDirOption = None,

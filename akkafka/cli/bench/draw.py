@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from akkafka.cli.bench.figures import OURS, Round, standings
+from akkafka.cli.bench.waterfall import SEGMENTS, Trip
 from akkafka.cli.training.report import check_writable
 from akkafka.errors import ConfigError
 
+if TYPE_CHECKING:
+    from akkafka.cli.bench.hop import Hop
+
 DPI = 120
+COLORS = ("#ffbf00", "#bdbdbd", "#8c564b", "#ff7f7f", "#2ca02c", "#9467bd")  # of SEGMENTS
 OWN, OTHER = "#1f77b4", "#9a9a9a"
 
 
@@ -34,6 +39,42 @@ def figure(rows: int = 1, *, height: float = 4.0) -> tuple[Any, Any]:
     drawn = Figure(figsize=(9.0, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn, drawn.subplots(rows, 1)
+
+
+def draw_trip(trip: Trip, names: Sequence[str], title: str, path: Path) -> None:
+    """One batch, a row for each station, time from left to right."""
+    drawn, axes = figure(height=1.6 + 0.4 * len(names))
+    axes.barh(names, [0.0] * len(names))  # rows in order of the way
+    for segment, (name, color) in enumerate(zip(SEGMENTS, COLORS, strict=True)):
+        bars = [bar for bar in trip.bars if bar.segment == segment]
+        axes.barh(
+            [names[bar.station] for bar in bars],
+            [bar.length_ms for bar in bars],
+            left=[bar.start_ms for bar in bars],
+            color=color,
+            label=name,
+            height=0.7,
+        )
+    axes.invert_yaxis()
+    axes.set_xlabel("ms since the batch was begun")
+    axes.set_title(f"{title}: {trip.total_ms:.1f} ms", fontsize=10)
+    axes.legend(ncols=len(SEGMENTS), loc="upper right", fontsize=8)
+    drawn.savefig(path)
+
+
+def draw_hops(hops: Sequence[Hop], path: Path) -> None:
+    """Latency and speed over size."""
+    drawn, axes = figure(2, height=6.0)
+    sizes = [hop.size / 1000 for hop in hops]
+    axes[0].plot(sizes, [hop.p50_ms for hop in hops], "o-", label="latency, p50")
+    axes[0].plot(sizes, [hop.p95_ms for hop in hops], "o:", label="latency, p95")
+    axes[0].plot(sizes, [hop.cpu_ms for hop in hops], "s-", label="CPU of both ends")
+    axes[0].plot(sizes, [hop.broker_cpu_ms for hop in hops], "s-", label="CPU of the broker")
+    axes[0].set(xscale="log", yscale="log", ylabel="ms a message", title="a hop over the broker")
+    axes[0].legend(fontsize=8)
+    axes[1].plot(sizes, [hop.megabytes_per_second for hop in hops], "o-")
+    axes[1].set(xscale="log", xlabel="KB a message", ylabel="MB/s", ylim=0)
+    drawn.savefig(path)
 
 
 def draw_rounds(rounds: Sequence[Round], title: str, path: Path) -> None:

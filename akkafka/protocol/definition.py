@@ -43,6 +43,7 @@ from akkafka.protocol.packages import (
 )
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+AUTO_LIMIT = 16  # batches in flight in each lane where the window is found, at most, unless told otherwise
 MAX_LANES = 1024  # partitions of every edge topic
 
 
@@ -122,7 +123,19 @@ class ScheduleSpec(_Frozen):
     kind: Literal["arrival", "fixed"] = Field(
         "arrival", description="arrival: as messages come, backward first; fixed: reproducible bit for bit."
     )
-    window: int = Field(5, ge=1, le=1024, description="Training batches in flight in each lane.")
+    window: int = Field(
+        5,
+        ge=1,
+        le=1024,
+        description="Training batches in flight in each lane; 'auto': as few as keep the busiest gate busy, up to "
+        "window_limit (16 if left out).",
+    )
+    auto_window: bool = Field(
+        False,
+        exclude_if=lambda value: value is False,  # later than the first definitions, whose hashes stay
+        description="Sentinels find the window by themselves (sentinel/window.py), `window` is its bound: what is "
+        "published for window = 'auto'.",
+    )
     gate_window: int | None = Field(
         None,
         ge=1,
@@ -136,6 +149,15 @@ class ScheduleSpec(_Frozen):
     max_staleness: int | None = Field(
         None, ge=1, description="Issuing stops while an open batch is older than so many; default 4 x window x lanes."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        """`window = "auto"` and its limit as what all bounds derive from: the limit."""
+        if not isinstance(data, dict) or data.get("window") != "auto":
+            return data
+        rest = {name: value for name, value in data.items() if name != "window_limit"}
+        return {**rest, "window": data.get("window_limit", AUTO_LIMIT), "auto_window": True}
 
 
 class SnapshotSpec(_Frozen):
@@ -231,6 +253,11 @@ class Definition(_Frozen):
             raise ConfigError(
                 f"[schedule] max_staleness = {bound} is less than window x lanes = {self.in_flight}, kind is 'fixed'",
                 hint="The fixed schedule goes round the lanes in turn: with less than a window of each it would stop.",
+            )
+        if self.schedule.auto_window and fixed:
+            raise ConfigError(
+                "[schedule] window = 'auto' belongs to kind = 'arrival', got kind = 'fixed'",
+                hint="Give a number: whatever it is, kind = 'fixed' gives the same bits for the same delay.",
             )
         if self.schedule.gate_window is not None and fixed:
             raise ConfigError(

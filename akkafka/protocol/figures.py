@@ -83,6 +83,8 @@ class SentinelFigures(_Body):
     state: Literal["starting", "working", "standby", "waiting", "finished", "leaving"]
     waiting_for: str = ""
     lanes: list[LaneFigures] = []
+    window: int = 0  # batches in flight in each lane; 0: not told
+    window_why: str = ""  # where it was found: how
     rss_bytes: int = 0
     cpu_seconds: float = 0.0
     dead_letters: int = 0

@@ -53,6 +53,13 @@ class HomeArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSet:
+    """So many batches may be in flight in each lane from now on; what is in flight beyond it comes home as it is."""
+
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneTold:
     """Another process's figures: how far a lane has been issued."""
 

@@ -82,6 +82,7 @@ class TrainCore:
     settings: TrainSettings
     statistics: TrainStatistics = field(default_factory=TrainStatistics)
     leaving: bool = False
+    window: int | None = None  # in force instead of the settings' own
     _lanes: dict[int, _Lane] = field(default_factory=dict)
     _ages: dict[int, _Age] = field(default_factory=dict)
     _homecomings: int = 0
@@ -103,6 +104,8 @@ class TrainCore:
                 self._home(event)
             case e.LaneTold():
                 self._told(event)
+            case e.WindowSet():
+                self.window = event.window
             case e.LeaveAsked():
                 self.leaving = True
             case _:
@@ -265,7 +268,7 @@ class TrainCore:
                 self._issue_one(number, self._lanes[number])
 
     def _may_issue(self, lane: _Lane) -> bool:
-        return lane.issued - lane.home < self.settings.window and not self._exhausted(lane)
+        return lane.issued - lane.home < (self.window or self.settings.window) and not self._exhausted(lane)
 
     def _exhausted(self, lane: _Lane) -> bool:
         return self.settings.epochs is not None and lane.cursor.epoch >= self.settings.epochs

@@ -30,6 +30,7 @@ from akkafka.gate.journal import Journal
 from akkafka.gate.keeper import SnapshotKeeper
 from akkafka.gate.model import Model
 from akkafka.gate.needs import Needs
+from akkafka.gate.numerics import numerics
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
@@ -473,6 +474,7 @@ class Gate:
             compensation=self._model.compensation,
             saved_version=self._keeper.saved[0],
             saved_hash=self._keeper.saved[1],
+            numerics=numerics(),
             host=socket.gethostname(),
             pid=os.getpid(),
         )

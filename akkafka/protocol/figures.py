@@ -40,6 +40,7 @@ class GateFigures(_Body):
     saved_version: int = 0  # of this process's newest verified snapshot
     saved_hash: str = ""  # of weights and optimizer state in memory at that version (gate/fingerprint.py)
     compensation: float | None = None  # |compensation| / |gradient|, where the optimizer has one
+    numerics: str = ""  # what the bits of its numbers depend on besides the definition (gate/numerics.py)
     host: str = ""
     pid: int = 0
 

@@ -136,6 +136,7 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
                 "staleness_max": row.staleness_max,
                 "busy": row.busy,
                 "rss_bytes": row.rss_bytes,
+                "numerics": row.numerics,
                 "weights_sha256": hashes.get(gate, ""),
             }
             for gate, row in sorted(board.gates.items())

@@ -176,8 +176,7 @@ class _Training:
     @property
     def _threads(self) -> int:
         """Of BLAS in each process."""
-        hosting = processes_of(self.config.run.processes, len(self.config.definition.gates))
-        return threads_of(len(hosting), cores_here())
+        return threads_of(len(self.config.definition.gates), cores_here())
 
     def _crew(self, connection: Connection) -> list[Worker]:
         where = self.request.where

@@ -1,9 +1,9 @@
 """Which gates share a process, and how many threads each process may use, so that cores are never oversubscribed. Pure.
 
-Each gate has one compute thread, and a process's BLAS may split a product among several; numba's kernels have one. So
-the cores are shared out among the processes that host gates: on two cores with three gates everybody has one, a single
-gate on eight cores has eight. BLAS adds up in another order with another number of threads, so the count is a part of
-what a gate tells of itself (`numerics`): bits are compared between equal ones.
+Each gate has one compute thread, whose BLAS may split a product among several; numba's kernels have one. So the cores
+are shared out among the gates, in whichever processes: on two cores with three gates each has one, a single gate on
+eight cores has eight. BLAS adds up in another order with another number of threads, so the count is a part of what a
+gate tells of itself (`numerics`): bits are compared between equal ones.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def threads_of(processes: int, cores: int) -> int:
-    """BLAS threads of each of so many processes with gates: their sum is at most `cores`, but for one each."""
-    return max(1, cores // max(1, processes))
+def threads_of(gates: int, cores: int) -> int:
+    """BLAS threads of each of so many gates: their sum is at most `cores`, but for one each."""
+    return max(1, cores // gates)
 
 
 def thread_caps(threads: int) -> Mapping[str, str]:

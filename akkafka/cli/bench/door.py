@@ -94,6 +94,29 @@ def wire(
 
 
 @app.command()
+def scaling(
+    config: ConfigArgument = None,
+    net: NetOption = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS", help="batch, window, gates, lanes, processes; may be repeated; default: all."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each point is measured.")] = 8.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Of all points in turn.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """How speed and cost move with batch size, window, number of gates, lanes and processes."""
+    from akkafka.cli.bench.scaling import Request
+    from akkafka.cli.bench.scaling import scaling as work
+
+    file = config_of(config, net)
+    work(Request(file, tuple(overrides or ()), data_dir, tuple(over or ()), seconds, rounds, out, plot))
+
+
+@app.command()
 def recovery(
     config: ConfigArgument = None,
     kills: Annotated[int, typer.Option(min=1, help="Of each kind: with restarts, with standbys.")] = 20,

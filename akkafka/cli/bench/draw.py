@@ -14,6 +14,7 @@ from akkafka.errors import ConfigError
 
 if TYPE_CHECKING:
     from akkafka.cli.bench.hop import Hop
+    from akkafka.cli.bench.scaling import Measured
 
 DPI = 120
 COLORS = ("#ffbf00", "#bdbdbd", "#8c564b", "#ff7f7f", "#2ca02c", "#9467bd")  # of SEGMENTS
@@ -74,6 +75,21 @@ def draw_hops(hops: Sequence[Hop], path: Path) -> None:
     axes[0].legend(fontsize=8)
     axes[1].plot(sizes, [hop.megabytes_per_second for hop in hops], "o-")
     axes[1].set(xscale="log", xlabel="KB a message", ylabel="MB/s", ylim=0)
+    drawn.savefig(path)
+
+
+def draw_axes(found: Sequence[Measured], path: Path) -> None:
+    """A row for each axis: samples/s, and CPU of a batch beside it."""
+    names = list(dict.fromkeys(one.axis for one in found))
+    drawn, rows = figure(len(names), height=1.0 + 2.2 * len(names))
+    for axes, name in zip([rows] if len(names) == 1 else rows, names, strict=True):
+        own = [one for one in found if one.axis == name]
+        values = [one.value for one in own]
+        axes.plot(values, [one.samples_per_second for one in own], "o-", color=OWN)
+        axes.set(xlabel=name, ylabel="samples/s", ylim=0)
+        beside = axes.twinx()
+        beside.plot(values, [one.cpu_ms for one in own], "s:", color=OTHER)
+        beside.set(ylabel="CPU ms a batch", ylim=0)
     drawn.savefig(path)
 
 

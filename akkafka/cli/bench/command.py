@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from akkafka.cli.bench.contender import Akkafka, Contender, chosen
+from akkafka.cli.bench.contender import Akkafka, Contender, chosen, varied
 from akkafka.cli.bench.contest import hold
 from akkafka.cli.bench.course import lay_out
 from akkafka.cli.bench.draw import check_drawing, draw_rounds
@@ -36,6 +36,7 @@ class Request:
     data_dir: Path | None
     out: Path | None
     plot: Path | None = None
+    variants: tuple[str, ...] = ()  # further settings, each for an akkafka of its own beside the first
 
 
 def peers(request: Request) -> None:
@@ -45,6 +46,8 @@ def peers(request: Request) -> None:
     check_drawing(request.plot)
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
+    for variant in request.variants:  # a mistake is told before anything runs
+        configured(request.config, (*request.overrides, variant), request.seed, data_dir)
     epochs = request.epochs or config.run.epochs
     signal.signal(signal.SIGTERM, terminated)
     # short: Ray puts sockets in there, whose paths may not be long
@@ -52,7 +55,7 @@ def peers(request: Request) -> None:
         folder = Path(name)
         lay_out(config.definition, epochs, folder, data_dir)
         ours = Akkafka(request.config, epochs, request.overrides, request.seed, data_dir)
-        contenders: list[Contender] = [ours, *others]
+        contenders: list[Contender] = [ours, *varied(ours, request.variants), *others]
         say(f"{request.rounds} rounds of {epochs} epochs: {', '.join(one.name for one in contenders)}, in turn")
         rounds = hold(contenders, request.rounds, folder, say)
     here = machine()

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,6 +73,14 @@ class Akkafka:
         ]
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report))
+
+
+def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
+    """The same with one more setting each, such as `wire.edges=bfloat16`, and named by it."""
+    return [
+        replace(ours, overrides=(*ours.overrides, variant), name=f"{OURS} {variant}")
+        for variant in dict.fromkeys(variants)
+    ]
 
 
 def _from_report(path: Path) -> Outcome:

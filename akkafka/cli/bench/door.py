@@ -38,6 +38,12 @@ def peers(
         list[str] | None,
         typer.Option(metavar="NAME", help=f"May be repeated; default: all ({', '.join(PEERS)})."),
     ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="akkafka once more with this setting (wire.edges=bfloat16); repeatable."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each of them runs.")] = 5,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="In each round, warm-up included; default: what the config says.")
@@ -53,7 +59,8 @@ def peers(
     from akkafka.cli.bench.command import peers as work
 
     file = config_of(config, net)
-    work(Request(file, tuple(overrides or ()), seed, epochs, rounds, tuple(peer or ()), data_dir, out, plot))
+    peers_asked, more = tuple(peer or ()), tuple(variant or ())
+    work(Request(file, tuple(overrides or ()), seed, epochs, rounds, peers_asked, data_dir, out, plot, more))
 
 
 @app.command()

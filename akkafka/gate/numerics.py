@@ -7,9 +7,11 @@ is the same only where this is (design, section 4). Told with a gate's figures a
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_info
 
@@ -20,13 +22,18 @@ def numerics() -> str:
     return f"{_blas()}; numba {version('numba')}; {_processor()}"
 
 
+def numpys_blas(pools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The pool of threads behind numpy's products, of those that threadpoolctl finds: scipy brings a BLAS of its own."""
+    blas = [pool for pool in pools if pool["user_api"] == "blas"]
+    return next((pool for pool in blas if "numpy" in str(pool.get("filepath", ""))), blas[0] if blas else None)
+
+
 def _blas() -> str:
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            count = pool["num_threads"]
-            kernels = pool.get("architecture", "unknown")
-            return f"{pool['internal_api']} {pool['version']} ({kernels}), {count} thread{'s' if count != 1 else ''}"
-    return "BLAS unknown"
+    pool = numpys_blas(threadpool_info())
+    if pool is None:
+        return "BLAS unknown"
+    count, kernels = pool["num_threads"], pool.get("architecture", "unknown")
+    return f"{pool['internal_api']} {pool['version']} ({kernels}), {count} thread{'s' if count != 1 else ''}"
 
 
 def _processor() -> str:

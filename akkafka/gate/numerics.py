@@ -23,7 +23,7 @@ def numerics() -> str:
 
 
 def numpys_blas(pools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The pool of threads behind numpy's products, of those that threadpoolctl finds: scipy brings a BLAS of its own."""
+    """The pool of threads behind numpy's products, of those that threadpoolctl finds: scipy brings its own BLAS."""
     blas = [pool for pool in pools if pool["user_api"] == "blas"]
     return next((pool for pool in blas if "numpy" in str(pool.get("filepath", ""))), blas[0] if blas else None)
 

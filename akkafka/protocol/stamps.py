@@ -28,6 +28,7 @@ from akkafka.protocol.messages import Backward, Forward, Message
 EVERY: Final = 16
 PER_STATION: Final = 6
 MAX_GATES: Final = 41  # of a network whose batches are stamped: longer lists are refused by readers (wire.py)
+MOST: Final = PER_STATION * (2 * MAX_GATES + 2)  # stamps of a batch
 SENT: Final = "sent"
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -42,12 +43,17 @@ def begun(seq: int, gates: int, begun_ns: int) -> tuple[int, ...] | None:
 
 
 def arrived(message: Message, headers: Headers, arrived_ns: int) -> Message:
-    """`message` as it has just been decoded, with the times of that."""
+    """`message` as it has just been decoded, with the times of that.
+
+    Without stamps if this station's would be too many for the next reader: whoever made so many shall stop no lane.
+    """
     if not isinstance(message, Forward | Backward):
         return message
     stamps = message.stamps
     if stamps is None:
         return message
+    if len(stamps) + PER_STATION > MOST:
+        return replace(message, stamps=None)
     return replace(message, stamps=(*stamps, _sent(headers), arrived_ns, time.time_ns()))
 
 

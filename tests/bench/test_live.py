@@ -28,6 +28,7 @@ def test_a_pipeline_is_measured_with_all_its_processes_and_leaves_none() -> None
     assert steady.samples_per_second == steady.samples / steady.seconds
     assert {"gate-0", "gate-1", "gate-2", "sentinel-train", "sentinel-validate", "broker"} <= steady.cpu_seconds.keys()
     assert all(steady.cpu_seconds[name] > 0 for name in ("gate-0", "gate-2", "sentinel-train", "broker"))
+    assert steady.window == 3 and not steady.window_why, "as configured"
     assert steady.staleness.keys() == steady.busy.keys() == {"fc1", "fc2", "fc3"}
     assert any("samples/s" in line for line in said), "it takes longer than two seconds, so it tells how far it is"
     assert steady.trips, "every 16th batch brings its times home"

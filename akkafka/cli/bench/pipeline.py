@@ -36,7 +36,7 @@ from akkafka.cli.training.report import check_writable, write_json
 from akkafka.data import data_dir_from_env
 from akkafka.errors import NetworkError, ProtocolError
 from akkafka.protocol import wire
-from akkafka.protocol.figures import GateFigures, TrainFigures, from_message
+from akkafka.protocol.figures import GateFigures, SentinelFigures, TrainFigures, from_message
 from akkafka.protocol.messages import Backward, Figures, Mode
 
 WARM_S = 4.0  # behind the first batch: windows are full, caches are warm
@@ -71,6 +71,8 @@ class Steady:
     staleness: Mapping[str, float]  # by gate, mean
     busy: Mapping[str, float]  # by gate, share of the time that its compute thread worked, mean
     calm: Calm
+    window: int = 0  # at the end
+    window_why: str = ""  # where a sentinel has found it
     trips: Sequence[waterfall.Trip] = field(default=(), repr=False)
 
     @property
@@ -133,6 +135,7 @@ def lines(found: Sequence[Steady], trips: Sequence[waterfall.Trip], names: Seque
     cells.append(["all", f"{median(sums):.2f}", "", ""])
     out = [
         f"samples/s: {median(rates):,.0f} (median of {len(rates)}), {rates[0]:,.0f} to {rates[-1]:,.0f}",
+        *(f"window {one.window}: {one.window_why}" for one in found if one.window_why),
         "",
         *table(["process", "CPU ms a batch", "cores", "RSS MiB"], cells),
     ]
@@ -210,6 +213,7 @@ class _Look:
     home: list[tuple[int, int, float]] = field(default_factory=list)  # (ns, samples, latency in ms) of a batch
     gates: dict[str, list[GateFigures]] = field(default_factory=dict)
     trips: list[waterfall.Trip] = field(default_factory=list)
+    window: tuple[int, str] = (0, "")
 
     async def run(self, servers: str, seconds: float) -> Steady:
         async with reached(Connection(bootstrap_servers=servers)) as broker:
@@ -257,6 +261,7 @@ class _Look:
             {name: _staleness(all_) for name, all_ in sorted(self.gates.items())},
             {name: sum(one.busy for one in all_) / len(all_) for name, all_ in sorted(self.gates.items())},
             self.before,
+            *self.window,
             tuple(self.trips),
         )
 
@@ -294,6 +299,8 @@ class _Look:
             return
         if isinstance(body, TrainFigures):
             self.home += [(batch.home_ns, batch.samples, batch.latency_ms) for batch in body.batches]
+        elif isinstance(body, SentinelFigures) and body.window:
+            self.window = (body.window, body.window_why)
         elif isinstance(body, GateFigures):
             self.gates.setdefault(body.name, []).append(body)
         elif isinstance(message, Backward) and message.stamps is not None:

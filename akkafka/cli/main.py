@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
@@ -195,6 +196,24 @@ def replay(
     from akkafka.cli.replay import replay as work
 
     raise SystemExit(work(network, gate, where, to=to, from_zero=from_zero, as_json=as_json))
+
+
+@app.command()
+def plan(
+    config: ConfigArgument = None,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Where it shall run; default: those of this machine.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Measure what each gate's work costs here, and propose which gates share a process."""
+    from akkafka.cli.training.placement import thread_caps
+
+    os.environ.update(thread_caps(1))  # before numpy comes in: a gate's cost on one thread
+    from akkafka.cli.plan import plan as work
+
+    print("\n".join(work(config, tuple(overrides or ()), cores, data_dir)))
 
 
 @app.command()

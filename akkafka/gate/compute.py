@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from akkafka.gate import events as e
@@ -75,14 +76,14 @@ class ComputeThread:
         self._answer(answer)
 
     def _timed(self, job: Job) -> e.Event:
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), time.time_ns()
         answer = self._do(job)
         took = time.perf_counter() - began
         kind = type(job)
         self.busy_seconds += took
         self._done[kind] = self._done.get(kind, 0) + 1
         self._averages[kind] = self._averages.get(kind, took) * (1 - _SHARE) + took * _SHARE
-        return answer
+        return _stamped(answer, began_ns)
 
     def _do(self, job: Job) -> e.Event:
         match job:
@@ -98,3 +99,11 @@ class ComputeThread:
             self._loop.call_soon_threadsafe(to, what)
         except RuntimeError:
             return  # the loop has been closed: the process is leaving
+
+
+def _stamped(answer: e.Event, began_ns: int) -> e.Event:
+    """With the time that was spent on a batch that collects such."""
+    match answer:
+        case e.ForwardComputed() | e.BackwardComputed() if answer.job.message.stamps is not None:
+            return replace(answer, spent=(began_ns, time.time_ns()))
+    return answer

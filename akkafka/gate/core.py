@@ -30,7 +30,8 @@ from akkafka.gate.lane import Lane, LaneStart, Outgoing, Pending, Stashed, Stati
 from akkafka.gate.ledger import Named
 from akkafka.gate.state import CountingRule, GateState, Params
 from akkafka.protocol.definition import mask_key
-from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Run
+from akkafka.protocol.messages import TRAIL_CHAIN_BYTES, Array, Backward, Forward, Hop, JournalRecord, Narrow, Run
+from akkafka.protocol.stamps import computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +335,7 @@ class GateCore:
         if rolled_back or overtakes:
             self._requeue(lane, source)
             return
-        self._forwarded(lane, source, job.state, event.y, event.tape, event.failure)
+        self._forwarded(lane, source, job.state, event.y, event.tape, event.failure, event.spent)
 
     def _requeue(self, lane: Lane, source: e.ForwardArrived) -> None:
         """Back among the inputs, at its place in the lane."""
@@ -342,7 +343,14 @@ class GateCore:
         lane.forwards.insert(place, (0, source))
 
     def _forwarded(
-        self, lane: Lane, source: e.ForwardArrived, state: GateState, y: Array | None, tape: Any, void: str
+        self,
+        lane: Lane,
+        source: e.ForwardArrived,
+        state: GateState,
+        y: Array | Narrow | None,
+        tape: Any,
+        void: str,
+        spent: tuple[int, int] = (0, 0),
     ) -> None:
         hop = state.hop(source.offset)
         message = source.message
@@ -352,6 +360,7 @@ class GateCore:
             x=None if void else y,
             rows=None,
             void=self._voiced(message, void),
+            stamps=computed(message.stamps, spent),
         )
         if message.mode.training:
             lane.stash[message.seq] = Stashed(hop, tape)
@@ -384,7 +393,9 @@ class GateCore:
         if state is not None:
             self._extend(state)
         self._pending.append(Pending(event, state))
-        self._out.append(e.SendBackward(replace(message, source=event.job.offset, dy=event.dx, zeroed=event.zeroed)))
+        stamps = computed(message.stamps, event.spent)
+        back = replace(message, source=event.job.offset, dy=event.dx, zeroed=event.zeroed, stamps=stamps)
+        self._out.append(e.SendBackward(back))
 
     def _extend(self, state: GateState) -> None:
         self.newest = state

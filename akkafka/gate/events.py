@@ -8,7 +8,7 @@ from typing import Any
 
 from akkafka.errors import AkkafkaError
 from akkafka.gate.state import GateState, Params
-from akkafka.protocol.messages import Array, Backward, Forward, Hop, JournalRecord
+from akkafka.protocol.messages import Array, Backward, Forward, Hop, JournalRecord, Narrow
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -34,9 +34,10 @@ class ForwardComputed:
     """The answer to ComputeForward: y, or why there is none."""
 
     job: ComputeForward
-    y: Array | None
+    y: Array | Narrow | None
     tape: Any = None
     failure: str = ""
+    spent: tuple[int, int] = (0, 0)  # ns of wall clock when it began and was done, of a batch with stamps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,12 +45,13 @@ class BackwardComputed:
     """The answer to ComputeBackward: the input gradient, the journal record's bytes, the next state."""
 
     job: ComputeBackward
-    dx: Array | None
+    dx: Array | Narrow | None
     record: JournalRecord
     value: bytes
     state: GateState
     zeroed: str = ""  # why the gates below get a gradient of zero
     failure: str = ""  # what went wrong here, for the dead letters
+    spent: tuple[int, int] = (0, 0)  # as of ForwardComputed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

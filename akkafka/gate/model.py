@@ -15,7 +15,8 @@ from akkafka.optim.optimizer import Step, trained
 from akkafka.optim.warm import warm_up as warm_up_optimizer
 from akkafka.protocol import wire
 from akkafka.protocol.definition import Definition
-from akkafka.protocol.messages import Forward, JournalRecord, Run
+from akkafka.protocol.messages import Forward, JournalRecord, Narrow, Run
+from akkafka.protocol.narrow import narrow, shown, wide
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 RATIO_EVERY = 64  # updates between two looks at how much is compensated: one costs about as much as an update
@@ -33,6 +34,7 @@ class Model:
         self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
         self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
         self._title = f"gate {gate} ({definition.gates[gate].name})"
+        self._before, self._behind = definition.edge(gate), definition.edge(gate + 1)
 
     def initial(self, given: Params | None = None) -> GateState:
         """Version 0: weights from the definition's seed, or those `given`, where the definition names some."""
@@ -49,13 +51,15 @@ class Model:
         params = self.layer.init(np.random.default_rng(0))
         warm_up_layer(self.layer)
         warm_up_optimizer(self.optimizer, params)
+        for form in {self._before.forward, self._before.backward, self._behind.forward, self._behind.backward}:
+            wide(narrow(np.zeros((1, 1), np.float32), form))
 
     def check_input(self, message: Forward) -> str:
         """Why a batch that is not void cannot be taken; empty if it can."""
         rows = message.rows
         try:
             if rows is None:
-                check_batch(self.layer, message.batch)
+                check_batch(self.layer, shown(message.batch))
                 return ""
             if rows.samples is None:
                 return rows.missing
@@ -76,11 +80,12 @@ class Model:
         message = job.message
         training = message.mode.training
         try:
-            x = message.batch
+            x = wide(message.batch)
             y, tape = self.layer.forward(job.state.params, x, self._pass(training, job.key))
         except Exception as error:
             return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
-        return e.ForwardComputed(job, y, (len(x), tape) if training else None)
+        given = narrow(y, self._behind.forward)
+        return e.ForwardComputed(job, given, (len(x), tape) if training else None)
 
     def backward(self, job: e.ComputeBackward) -> e.BackwardComputed:
         """dx, the journal record and the next state.
@@ -96,7 +101,8 @@ class Model:
             wrong = not_finite(grads)
             zeroed = f"{self._title}: the gradient of {wrong} is not finite" if wrong else ""
             below = "" if dx is None or finite(dx) else f"{self._title}: the gradient of its input is not finite"
-            return self._recorded(job, zeroed, {} if zeroed else grads, below, dx, zeroed or below)
+            given = None if dx is None else narrow(dx, self._before.backward)
+            return self._recorded(job, zeroed, {} if zeroed else grads, below, given, zeroed or below)
         except Exception as error:
             failure = f"{self._title}: {type(error).__name__}: {error}"
             return self._recorded(job, failure, {}, failure, failure=failure)
@@ -123,10 +129,10 @@ class Model:
         if dy is None:
             raise ValueError("a gradient without numbers")
         samples, tape = job.tape if job.tape is not None else self._forward_again(job)
-        check_gradient(self.layer, dy, samples)
+        check_gradient(self.layer, shown(dy), samples)
         if not self._trainable and not self._gate:
             return None, {}  # nobody asks for anything
-        dx, grads = self.layer.backward(job.then, tape, dy, need_dx=self._gate > 0)
+        dx, grads = self.layer.backward(job.then, tape, wide(dy), need_dx=self._gate > 0)
         return dx, grads if self._trainable else {}
 
     def _pass(self, training: bool, key: int) -> Pass:
@@ -142,7 +148,7 @@ class Model:
         assert job.source is not None, "the core brings the tape or the input"
         if reason := self.check_input(job.source):
             raise ValueError(reason)
-        x = job.source.batch
+        x = wide(job.source.batch)
         return len(x), self.layer.forward(job.then, x, self._pass(True, job.key))[1]
 
     def _recorded(
@@ -151,7 +157,7 @@ class Model:
         zeroed: str,
         grads: Params,
         below: str,
-        dx: Array | None = None,
+        dx: Array | Narrow | None = None,
         failure: str = "",
     ) -> e.BackwardComputed:
         """`zeroed` and `below`: why there is no gradient for this gate, and none for those below."""

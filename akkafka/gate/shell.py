@@ -32,10 +32,12 @@ from akkafka.gate.journal import Journal
 from akkafka.gate.keeper import SnapshotKeeper
 from akkafka.gate.model import Model
 from akkafka.gate.needs import Needs
+from akkafka.gate.numerics import numerics
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
 from akkafka.protocol.messages import Backward, Forward, Message, Samples
+from akkafka.protocol.stamps import arrived, leaving, sent
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 BEAT_S = 0.2
@@ -233,7 +235,7 @@ class Gate:
         self._thread.put(job)
 
     def _send_forward(self, instruction: e.SendForward) -> None:
-        message = instruction.message
+        message = leaving(instruction.message)
         if message.x is not None and message.x.nbytes > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
             size = message.x.nbytes
             reason = f"{self.title}: an output of {size} bytes, a message takes {MAX_MESSAGE_BYTES}"
@@ -243,18 +245,18 @@ class Gate:
             where,
             message.seq,
             wire.encode(message),
-            wire.headers(message),
+            wire.headers(message) + sent(message),
             lambda seq: self._needs.delivered(message.lane, seq),
         )
 
     def _send_backward(self, instruction: e.SendBackward) -> None:
-        message = instruction.message
+        message = leaving(instruction.message)
         where = TopicPartition(self._topics.backward(self.gate), message.lane)
         self._outlet.send(
             where,
             message.seq,
             wire.encode(message),
-            wire.headers(message),
+            wire.headers(message) + sent(message),
             lambda seq: self._do(e.BackwardDelivered(message.lane, seq)),
         )
 
@@ -376,8 +378,9 @@ class Gate:
         """The message in a record; None if it was refused."""
         self._heard_at = time.monotonic()
         self._waiting_for, self._told_waiting = "", False
+        arrived_ns = time.time_ns()
         try:
-            return wire.decode(record.value)
+            return arrived(wire.decode(record.value), record.headers, arrived_ns)
         except NewerSchemaError:
             raise
         except ProtocolError as error:
@@ -484,6 +487,7 @@ class Gate:
             compensation=self._model.compensation,
             saved_version=self._keeper.saved[0],
             saved_hash=self._keeper.saved[1],
+            numerics=numerics(),
             host=socket.gethostname(),
             pid=os.getpid(),
         )

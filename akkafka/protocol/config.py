@@ -50,6 +50,8 @@ class RunSettings(BaseModel):
     """Training sentinels to be started; they share the training lanes."""
     validate_every: float = Field(20.0, gt=0)
     """Seconds between the starts of two passes over the validation set."""
+    processes: tuple[str, ...] | None = Field(None, strict=False)
+    """Which gates share a process, e.g. ["0", "1-2"]; by default each has its own. `akkafka plan` proposes some."""
 
 
 @dataclass(frozen=True, slots=True)

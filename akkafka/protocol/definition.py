@@ -32,6 +32,7 @@ from akkafka.nn.spec import LayerSpec, build_sequence, layer_spec
 from akkafka.optim.optimizer import OptimizerSpec, optimizer_spec
 from akkafka.protocol.faults import faults_of, listed, told
 from akkafka.protocol.messages import MAX_GATES, Mode, Run
+from akkafka.protocol.narrow import Form
 from akkafka.protocol.packages import (
     MAX_PACKAGES,
     PackageSpec,
@@ -42,6 +43,7 @@ from akkafka.protocol.packages import (
 )
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+AUTO_LIMIT = 16  # batches in flight in each lane where the window is found, at most, unless told otherwise
 MAX_LANES = 1024  # partitions of every edge topic
 
 
@@ -68,6 +70,18 @@ AnyLayer = Annotated[SerializeAsAny[LayerSpec], BeforeValidator(_layer)]
 AnyOptimizer = Annotated[SerializeAsAny[OptimizerSpec], BeforeValidator(_optimizer)]
 
 
+class EdgeSpec(_Frozen):
+    """In which form float32 numbers travel over an edge (narrow.py); one word is short for both ways."""
+
+    forward: Form = Field("float32", description="Outputs of the gate in front.")
+    backward: Form = Field("float32", description="Gradients that come back to it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, data: Any) -> Any:
+        return {"forward": data, "backward": data} if isinstance(data, str) else data
+
+
 class GateSpec(_Frozen):
     """One gate: a block of layers and its own optimizer."""
 
@@ -87,6 +101,12 @@ class GateSpec(_Frozen):
         exclude_if=lambda value: value is None,
         description="Name (a hash) of the weights in the log that it begins with, put here by `akkafka import` and "
         "`train --weights`; drawn from the seed if left out.",
+    )
+    wire: EdgeSpec | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # later than the first definitions, whose hashes stay
+        description="Form of numbers on the edge behind this gate: what it gives, and the gradients that come back; "
+        "wire.edges if left out, and for the last gate float32.",
     )
 
 
@@ -117,7 +137,19 @@ class ScheduleSpec(_Frozen):
     kind: Literal["arrival", "fixed"] = Field(
         "arrival", description="arrival: as messages come, backward first; fixed: reproducible bit for bit."
     )
-    window: int = Field(5, ge=1, le=1024, description="Training batches in flight in each lane.")
+    window: int = Field(
+        5,
+        ge=1,
+        le=1024,
+        description="Training batches in flight in each lane; 'auto': as few as keep the busiest gate busy, up to "
+        "window_limit (16 if left out).",
+    )
+    auto_window: bool = Field(
+        False,
+        exclude_if=lambda value: value is False,  # later than the first definitions, whose hashes stay
+        description="Sentinels find the window by themselves (sentinel/window.py), `window` is its bound: what is "
+        "published for window = 'auto'.",
+    )
     gate_window: int | None = Field(
         None,
         ge=1,
@@ -139,6 +171,15 @@ class ScheduleSpec(_Frozen):
         None, ge=1, description="Issuing stops while an open batch is older than so many; default 4 x window x lanes."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        """`window = "auto"` and its limit as what all bounds derive from: the limit."""
+        if not isinstance(data, dict) or data.get("window") != "auto":
+            return data
+        rest = {name: value for name, value in data.items() if name != "window_limit"}
+        return {**rest, "window": data.get("window_limit", AUTO_LIMIT), "auto_window": True}
+
 
 class SnapshotSpec(_Frozen):
     """How much a restart has to read again at most."""
@@ -157,6 +198,11 @@ class WireSpec(_Frozen):
     )
     reference_limit_bytes: int = Field(
         512 << 20, ge=1 << 20, description="Published samples that the first gate keeps in memory, at most."
+    )
+    edges: EdgeSpec = Field(
+        EdgeSpec(),
+        exclude_if=lambda value: value == EdgeSpec(),  # as GateSpec.wire
+        description="Form of numbers between gates: float32, bfloat16, float16 or int8, or one for each way.",
     )
 
 
@@ -229,6 +275,11 @@ class Definition(_Frozen):
             raise ConfigError(
                 f"[schedule] max_staleness = {bound} is less than window x lanes = {self.in_flight}, kind is 'fixed'",
                 hint="The fixed schedule goes round the lanes in turn: with less than a window of each it would stop.",
+            )
+        if self.schedule.auto_window and fixed:
+            raise ConfigError(
+                "[schedule] window = 'auto' belongs to kind = 'arrival', got kind = 'fixed'",
+                hint="Give a number: whatever it is, kind = 'fixed' gives the same bits for the same delay.",
             )
         if self.schedule.gate_window is not None and fixed:
             raise ConfigError(
@@ -387,6 +438,16 @@ class Definition(_Frozen):
     def telling(self) -> tuple[str, ...]:
         """The metrics to be shown, the foremost first."""
         return telling(self.loss, self.layers[-1].out_shape)
+
+    def edge(self, i: int) -> EdgeSpec:
+        """Forms of numbers on edge `i`, in front of gate i; the open end is edge `len(gates)`.
+
+        Samples travel as they are, and homecomings bring nothing, so there is nothing to set for edge 0.
+        """
+        if i == 0:
+            return EdgeSpec()
+        inner = self.wire.edges if i < len(self.gates) else EdgeSpec()
+        return self.gates[i - 1].wire or inner
 
     def weights_seed(self, gate: int) -> tuple[int, int]:
         """What the initial weights of `gate` derive from."""

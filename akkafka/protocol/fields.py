@@ -105,6 +105,11 @@ class Fields:
             raise ProtocolError(f"field 'trail' has {len(hops)} entries, takes up to {m.MAX_GATES}")
         return tuple(_hop("trail", hop) for hop in hops)
 
+    def parts(self, name: str) -> Fields | None:
+        """The fields of a narrow array; None if it is none."""
+        value = self._fields.get(name)
+        return Fields(value) if isinstance(value, dict) and "form" in value else None
+
     def array(self, name: str) -> m.Array | None:
         """An array that is read-only and, but for a bool one's check, not looked into; None if left out."""
         value = self._fields.get(name)

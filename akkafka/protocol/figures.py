@@ -42,6 +42,7 @@ class GateFigures(_Body):
     saved_version: int = 0  # of this process's newest verified snapshot
     saved_hash: str = ""  # of weights and optimizer state in memory at that version (gate/fingerprint.py)
     compensation: float | None = None  # |compensation| / |gradient|, where the optimizer has one
+    numerics: str = ""  # what the bits of its numbers depend on besides the definition (gate/numerics.py)
     host: str = ""
     pid: int = 0
 
@@ -86,6 +87,8 @@ class SentinelFigures(_Body):
     state: Literal["starting", "working", "standby", "waiting", "finished", "leaving"]
     waiting_for: str = ""
     lanes: list[LaneFigures] = []
+    window: int = 0  # batches in flight in each lane; 0: not told
+    window_why: str = ""  # where it was found: how
     rss_bytes: int = 0
     cpu_seconds: float = 0.0
     dead_letters: int = 0

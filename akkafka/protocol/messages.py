@@ -86,6 +86,28 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Narrow:
+    """A float32 array in fewer bytes (narrow.py): how the edges of a network may be defined."""
+
+    form: str  # bfloat16, float16 or int8
+    values: Array  # (batch, *shape), of the form's dtype
+    scale: Array | None = None  # (batch,) float32; int8 only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array that it stands for."""
+        return self.values.shape
+
+    @property
+    def nbytes(self) -> int:
+        """As it travels."""
+        return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Forward:
     """Activations on their way into a gate, or out of the last one."""
 
@@ -96,17 +118,18 @@ class Forward:
     cursor: Cursor  # the batch's own place in its data
     after: Cursor  # the lane's next place: who takes the lane over goes on there
     trail: tuple[Hop, ...]  # one entry a gate passed, from gate 0 on
-    x: Array | None  # (batch, *shape); None if the batch is void, or named by `rows`
+    x: Array | Narrow | None  # (batch, *shape); None if the batch is void, or named by `rows`
     context: Mapping[str, Array] = field(default_factory=dict)  # what the sentinel needs at the other end: targets, ids
     tag: str = ""  # what the sentinel wants to know again, e.g. the pass a validation batch belongs to
     void: str = ""  # why the batch cannot be processed; empty: it is whole
     issued_ns: int = 0  # wall clock at the sentinel, for latency figures only
     rows: Rows | None = None  # into gate 0 only, instead of x
     tally: Tally | None = None  # which samples it brings; training batches only
+    stamps: tuple[int, ...] | None = None  # when it was where (stamps.py), of some batches; for figures only
 
     @property
-    def batch(self) -> Array:
-        """The input, (batch, *shape); only of a batch that is not void."""
+    def batch(self) -> Array | Narrow:
+        """The input as it came, (batch, *shape); only of a batch that is not void."""
         if self.x is not None:
             return self.x
         assert self.rows is not None, "a void batch has no input"
@@ -122,10 +145,11 @@ class Backward:
     seq: int
     trail: tuple[Hop, ...]  # whole, as it came out of the last gate
     source: int  # offset of the record that this one answers, in its lane of the topic it was read from
-    dy: Array | None  # (batch, *shape); None if void, zeroed or home
+    dy: Array | Narrow | None  # (batch, *shape); None if void, zeroed or home
     void: str = ""
     tally: Tally | None = None  # the forward's own
     zeroed: str = ""  # why a gate above could not form a gradient: the batch is applied with one of zero from here on
+    stamps: tuple[int, ...] | None = None  # the forward's own, and those of the way back
 
 
 @dataclass(frozen=True, slots=True, eq=False)

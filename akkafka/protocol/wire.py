@@ -16,6 +16,7 @@ from akkafka.data.epochs import Cursor
 from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import messages as m
 from akkafka.protocol.fields import Fields, exactly, whole
+from akkafka.protocol.narrow import checked_narrow
 from akkafka.protocol.packing import DTYPES, MAX_NDIM, packed
 
 MAGIC: Final = b"\x93akk"  # \x93: not a letter, so that no text file looks like a message
@@ -118,6 +119,14 @@ def _zeroed(message: m.Backward | m.JournalRecord) -> dict[str, Any]:
     return {"zeroed": message.zeroed} if message.zeroed else {}
 
 
+def _stamps(message: m.Forward | m.Backward) -> dict[str, Any]:
+    return {} if message.stamps is None else {"stamps": list(message.stamps)}
+
+
+def _read_stamps(f: Fields) -> tuple[int, ...] | None:
+    return f.counts("stamps") or None
+
+
 # One pair of functions a kind. Fields are only ever added, and then optional.
 
 
@@ -125,12 +134,12 @@ def _forward(f: m.Forward) -> Written:
     return 1, {
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
-        **_tally(f), **({} if f.rows is None else {"data": f.rows.data}),
-    }, {"x": f.x, "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
+        **_tally(f), **_stamps(f), **({} if f.rows is None else {"data": f.rows.data}),
+    }, {"x": _numbers(f.x), "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
 
 
 def _read_forward(f: Fields) -> m.Forward:
-    x, rows, void = f.array("x"), _rows(f), f.text("void", "")
+    x, rows, void = _read_numbers(f, "x"), _rows(f), f.text("void", "")
     if (x is not None) + (rows is not None) + bool(void) != 1:
         raise ProtocolError("a forward has either data, or rows of published data, or a reason to be void")
     trail = f.trail()
@@ -139,8 +148,25 @@ def _read_forward(f: Fields) -> m.Forward:
     return m.Forward(
         run=f.run(), mode=f.mode("mode"), lane=f.number("lane"), seq=f.number("seq"), cursor=f.cursor("cursor"),
         after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
-        void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(),
+        void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(), stamps=_read_stamps(f),
     )  # fmt: skip
+
+
+def _numbers(x: m.Array | m.Narrow | None) -> Any:
+    """As packing.py takes it; a narrow array is a map of its parts."""
+    if not isinstance(x, m.Narrow):
+        return x
+    return {"form": x.form, "values": x.values, **({} if x.scale is None else {"scale": x.scale})}
+
+
+def _read_numbers(f: Fields, name: str) -> m.Array | m.Narrow | None:
+    parts = f.parts(name)
+    if parts is None:
+        return f.array(name)
+    values = parts.array("values")
+    if values is None:
+        raise ProtocolError(f"field {name!r} is narrow and has no values")
+    return checked_narrow(m.Narrow(parts.text("form"), values, parts.array("scale")))
 
 
 def _rows(f: Fields) -> m.Rows | None:
@@ -155,17 +181,17 @@ def _rows(f: Fields) -> m.Rows | None:
 def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
-        **_tally(b), **_zeroed(b),
-    }, {"dy": b.dy}  # fmt: skip
+        **_tally(b), **_zeroed(b), **_stamps(b),
+    }, {"dy": _numbers(b.dy)}  # fmt: skip
 
 
 def _read_backward(f: Fields) -> m.Backward:
-    dy, void, zeroed = f.array("dy"), f.text("void", ""), f.text("zeroed", "")
+    dy, void, zeroed = _read_numbers(f, "dy"), f.text("void", ""), f.text("zeroed", "")
     if (dy is not None) + bool(void) + bool(zeroed) > 1:
         raise ProtocolError("a backward has either a gradient, or a reason to be void, or one to be of zero")
     return m.Backward(
         run=f.run(), lane=f.number("lane"), seq=f.number("seq"), trail=f.trail(), source=f.number("source"),
-        dy=dy, void=void, tally=f.tally(), zeroed=zeroed,
+        dy=dy, void=void, tally=f.tally(), zeroed=zeroed, stamps=_read_stamps(f),
     )  # fmt: skip
 
 

@@ -292,7 +292,7 @@ def loss_evaluator(
     largest = definition.batch_size * prod(definition.layers[-1].out_shape)
 
     def make(answer: Callable[[e.Evaluated], None]) -> Callable[[e.Evaluate], None]:
-        return Evaluator(loss_named(definition.loss, definition.loss_settings), largest, answer).put
+        return Evaluator(loss_named(definition.loss, definition.loss_settings), largest, answer, "float32").put
 
     return make
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Array, Backward, Forward
+from akkafka.protocol.messages import Array, Backward, Forward, Narrow
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -53,6 +53,13 @@ class HomeArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSet:
+    """So many batches may be in flight in each lane from now on; what is in flight beyond it comes home as it is."""
+
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneTold:
     """Another process's figures: how far a lane has been issued."""
 
@@ -70,7 +77,7 @@ class Evaluated:
     samples: int
     loss: float
     correct: float  # samples; of a sequence the share of its positions
-    dy: Array | None
+    dy: Array | Narrow | None
     void: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)  # means over the batch
 

@@ -14,6 +14,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.process import process_name
 from akkafka.errors import AkkafkaError, ShapeError
 from akkafka.protocol.messages import Array, Forward, Mode
+from akkafka.protocol.narrow import wide
 from akkafka.sentinel import events as e
 from akkafka.sentinel.evaluate import PassRunner
 
@@ -56,7 +57,7 @@ async def predict(broker: Broker, network: Network, x: Array) -> Array:
     if result.void:
         raise PredictionError(f"network {network.name!r}: {result.void}")
     outputs = [output.message.x for output in result.outputs]
-    return np.concatenate([y for y in outputs if y is not None])
+    return np.concatenate([wide(y) for y in outputs if y is not None])
 
 
 def _unevaluated(answer: Callable[[e.Evaluated], None]) -> Callable[[e.Evaluate], None]:

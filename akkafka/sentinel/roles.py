@@ -22,6 +22,7 @@ from akkafka.errors import NewerSchemaError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import LaneFigures, SentinelFigures
 from akkafka.protocol.messages import Backward, Forward, Mode
+from akkafka.protocol.stamps import arrived, leaving, sent
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 from akkafka.sentinel.lanes import LanePlace
 
@@ -130,8 +131,9 @@ class Rim:
     def _hand(self, record: Record, take: Callable[[Record, Forward | Backward], None]) -> None:
         self.heard_at, self._told, self.waiting_for = time.monotonic(), False, ""
         self.record = record
+        arrived_ns = time.time_ns()
         try:
-            message = wire.decode(record.value)
+            message = arrived(wire.decode(record.value), record.headers, arrived_ns)
         except NewerSchemaError:
             raise
         except ProtocolError as error:
@@ -153,6 +155,7 @@ class Rim:
 
     def send_forward(self, message: Forward) -> None:
         """Into gate 0, in lane order; what is too large for a message is sent as void."""
+        message = leaving(message)
         size = message.x.nbytes if message.x is not None else 0
         value = wire.encode(message) if size < MAX_MESSAGE_BYTES - _ENVELOPE_BYTES else b""
         if not value or len(value) > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
@@ -160,12 +163,14 @@ class Rim:
             value = wire.encode(_voided(message, size))
             say(f"lane {message.lane}, batch {message.seq}: {size} bytes are too many; voided")
         where = TopicPartition(self.topics.forward(0), message.lane)
-        self.outlet.send(where, message.seq, value, wire.headers(message))
+        self.outlet.send(where, message.seq, value, wire.headers(message) + sent(message))
 
     def send_gradient(self, message: Backward, delivered: Callable[[int], None] | None = None) -> None:
         """Into the last gate, in lane order; `delivered(seq)` is called once it is in the log."""
+        message = leaving(message)
         where = TopicPartition(self.topics.backward(self.network.gate_count), message.lane)
-        self.outlet.send(where, message.seq, wire.encode(message), wire.headers(message), delivered)
+        value = wire.encode(message)
+        self.outlet.send(where, message.seq, value, wire.headers(message) + sent(message), delivered)
 
     # --- figures ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from akkafka.data.epochs import Cursor, Plan, Shard, take, take_targets
 from akkafka.data.source import data_dir_from_env
 from akkafka.errors import ConfigError, ShapeError
 from akkafka.protocol.messages import Forward, Mode, Rows
+from akkafka.protocol.stamps import begun
 from akkafka.protocol.tally import tally_of
 from akkafka.sentinel.events import Issue
 from akkafka.sentinel.training import LaneCourse
@@ -163,6 +164,7 @@ def training_batch(
     network: Network, dataset: Dataset, course: Course, issue: Issue, reference: bytes | None = None
 ) -> Forward:
     """The message of a training batch; with `reference`, the data set's published name, it names rows."""
+    begun_ns = time.time_ns()
     ids = course.plan.ids(issue.cursor)
     x, y = take(dataset, ids) if reference is None else (None, take_targets(dataset, ids))
     return Forward(
@@ -178,6 +180,7 @@ def training_batch(
         issued_ns=time.time_ns(),
         rows=None if reference is None else Rows(reference, ids),
         tally=tally_of(ids, issue.cursor.epoch, course.plan.rows.start, course.plan.rows.stop),
+        stamps=begun(issue.seq, network.gate_count, begun_ns),
     )
 
 

@@ -18,7 +18,14 @@ from akkafka.data.dataset import Dataset
 from akkafka.errors import ProtocolError
 from akkafka.nn.losses import loss_named
 from akkafka.protocol import wire
-from akkafka.protocol.figures import BatchFigures, LaneFigures, SentinelFigures, TrainFigures, from_message
+from akkafka.protocol.figures import (
+    BatchFigures,
+    GateFigures,
+    LaneFigures,
+    SentinelFigures,
+    TrainFigures,
+    from_message,
+)
 from akkafka.protocol.messages import Backward, Figures, Forward, Mode
 from akkafka.sentinel import events as e
 from akkafka.sentinel.lanes import training_places
@@ -38,6 +45,7 @@ from akkafka.sentinel.source import (
     training_batch,
 )
 from akkafka.sentinel.training import TrainCore, TrainSettings
+from akkafka.sentinel.window import WindowTuner
 
 FIGURES_S = 0.25
 SETTLE_S = 10.0  # how long a leaving sentinel waits for its batches to come home
@@ -53,6 +61,7 @@ class TrainSentinel:
         self._epochs = epochs
         self._window = window or network.definition.schedule.window
         self._rim = Rim(broker, network, Mode.TRAIN, process)
+        self._tuner = _tuner(network) if window is None and network.definition.schedule.auto_window else None
         self._batches: list[BatchFigures] = []
         self._finished_lanes: set[int] = set()
         self._changed = asyncio.Event()
@@ -77,8 +86,14 @@ class TrainSentinel:
                 burst=definition.schedule.burst,
             )
         )
+        if self._tuner is not None:
+            self._do(e.WindowSet(self._tuner.window))
         largest = definition.batch_size * prod(definition.layers[-1].out_shape)
-        self._evaluator = Evaluator(loss_named(definition.loss, definition.loss_settings), largest, self._do)
+        loss, form = (
+            loss_named(definition.loss, definition.loss_settings),
+            definition.edge(self._network.gate_count).backward,
+        )
+        self._evaluator = Evaluator(loss, largest, self._do, form)
         await self._rim.open()
         reader = self._broker.reader
         self._homes = await patiently(partial(reader, f"{self._process}-homes"))
@@ -270,11 +285,28 @@ class TrainSentinel:
         for record in records:
             with suppress(ProtocolError):
                 message = wire.decode(record.value)
-                if not isinstance(message, Figures) or message.kind != "sentinel" or message.process == self._process:
+                heard = isinstance(message, Figures) and message.kind in (
+                    "sentinel",
+                    *(("gate",) if self._tuner else ()),
+                )
+                if not isinstance(message, Figures) or not heard or message.process == self._process:
                     continue
                 body = from_message(message)
+                if isinstance(body, GateFigures) and message.run == self._network.run:
+                    self._tune(body)
                 if message.run == self._network.run and isinstance(body, SentinelFigures) and body.role is Mode.TRAIN:
                     self._told(body)
+
+    def _tune(self, body: GateFigures) -> None:
+        """Let a gate's beat move the window."""
+        assert self._tuner is not None, "gates are heard only for it"
+        if body.state != "working" or not self._core.lanes:
+            return
+        choice = self._tuner.told(body.gate, body.busy)
+        if choice is not None:
+            self._do(e.WindowSet(choice.window))
+            if choice.settled:
+                say(f"window {choice.window}: {choice.why}")
 
     def _told(self, body: SentinelFigures) -> None:
         for lane in body.lanes:
@@ -293,7 +325,9 @@ class TrainSentinel:
             lanes.append(
                 LaneFigures(lane=lane, issued=at.issued, home=at.home, epoch=epoch, finished=core.lane_finished(lane))
             )
-        return self._rim.figures(lanes)
+        told = self._rim.figures(lanes)
+        why = self._tuner.why if self._tuner is not None else ""
+        return told.model_copy(update={"window": core.window or self._window, "window_why": why})
 
     async def _beat(self) -> None:
         while True:
@@ -321,6 +355,11 @@ class TrainSentinel:
         if self._batches:
             batches, self._batches = self._batches, []
             self._rim.side.tell(TrainFigures(batches=batches))
+
+
+def _tuner(network: Network) -> WindowTuner:
+    definition = network.definition
+    return WindowTuner(definition.schedule.window, [gate.name for gate in definition.gates])
 
 
 def _batch_figures(evaluated: e.Evaluated) -> BatchFigures:

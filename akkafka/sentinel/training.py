@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from akkafka.data.epochs import Cursor
-from akkafka.protocol.messages import Array, Backward, Forward, Run
+from akkafka.protocol.messages import Array, Backward, Forward, Narrow, Run
 from akkafka.protocol.sequence import Verdict, judge
 from akkafka.sentinel import events as e
 
@@ -83,6 +83,7 @@ class TrainCore:
     settings: TrainSettings
     statistics: TrainStatistics = field(default_factory=TrainStatistics)
     leaving: bool = False
+    window: int | None = None  # in force instead of the settings' own
     _lanes: dict[int, _Lane] = field(default_factory=dict)
     _ages: dict[int, _Age] = field(default_factory=dict)
     _homecomings: int = 0
@@ -104,6 +105,8 @@ class TrainCore:
                 self._home(event)
             case e.LaneTold():
                 self._told(event)
+            case e.WindowSet():
+                self.window = event.window
             case e.LeaveAsked():
                 self.leaving = True
             case _:
@@ -206,7 +209,7 @@ class TrainCore:
         if not event.void:
             self._out.append(e.Report(event))
 
-    def _settle(self, offset: int, message: Forward, void: str, dy: Array | None) -> None:
+    def _settle(self, offset: int, message: Forward, void: str, dy: Array | Narrow | None) -> None:
         """Send what is ready, in lane order: a void batch needs no loss, but it must not overtake one that does."""
         answers = self._answers[message.lane]
         answer = next(a for a in answers if a.offset == offset and a.gradient is None)
@@ -219,6 +222,7 @@ class TrainCore:
             None if void else dy,
             void,
             tally=message.tally,
+            stamps=message.stamps,
         )
         while answers and answers[0].gradient is not None:
             gradient = answers.popleft().gradient
@@ -266,11 +270,11 @@ class TrainCore:
                 self._issue_one(number, self._lanes[number])
 
     def _room(self, lane: _Lane) -> int:
-        return self.settings.window - (lane.issued - lane.home)
+        return (self.window or self.settings.window) - (lane.issued - lane.home)
 
     @property
     def _burst(self) -> int:
-        return min(self.settings.burst, self.settings.window)
+        return min(self.settings.burst, self.window or self.settings.window)
 
     def _exhausted(self, lane: _Lane) -> bool:
         return self.settings.epochs is not None and lane.cursor.epoch >= self.settings.epochs

@@ -25,6 +25,11 @@ def test_the_help_names_it(akkafka: Akkafka) -> None:
     assert ran.code == 0 and "--rounds" in ran.out and "in-process" in ran.out
 
 
+def test_a_variant_that_is_no_setting_is_refused_before_anything_runs(akkafka: Akkafka, blots: Path) -> None:
+    ran = akkafka("bench", "peers", str(blots / "blots.toml"), "--data-dir", str(blots), "--variant", "wire.edges=f8")
+    assert ran.code == 2 and "float16" in ran.err
+
+
 @pytest.mark.kafka
 def test_akkafka_and_a_peer_stand_side_by_side(
     akkafka: Akkafka, blots: Path, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
@@ -33,12 +38,13 @@ def test_akkafka_and_a_peer_stand_side_by_side(
     out = blots / "peers.json"
     ran = akkafka(
         *("bench", "peers", str(blots / "blots.toml"), "--data-dir", str(blots)),
-        *("--peer", "in-process", "--rounds", "1", "--epochs", "2", "--out", str(out)),
+        *("--peer", "in-process", "--variant", "wire.edges=bfloat16"),
+        *("--rounds", "1", "--epochs", "2", "--out", str(out)),
     )
     assert ran.code == 0, ran.err
     told = json.loads(out.read_text(encoding="utf-8"))
     jsonschema.validate(told, SCHEMA)
-    assert [turn["contender"] for turn in told["rounds"]] == ["akkafka", "in-process"]
+    assert [turn["contender"] for turn in told["rounds"]] == ["akkafka", "akkafka wire.edges=bfloat16", "in-process"]
     assert all(turn["samples_per_second"] > 0 for turn in told["rounds"])
     assert "akkafka.gate 2" in told["rounds"][0]["cpu_seconds"]
     assert ran.out.splitlines()[0].startswith("contender")

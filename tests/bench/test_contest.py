@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from akkafka.cli.bench.contender import Akkafka, PeerProcess, Say, Turn, chosen
+from akkafka.cli.bench.contender import Akkafka, PeerProcess, Say, Turn, chosen, varied
 from akkafka.cli.bench.contest import hold, order
 from akkafka.cli.bench.course import lay_out
 from akkafka.cli.bench.environment import home_of, pinned
@@ -184,6 +184,13 @@ def test_ours_is_the_command_that_a_user_types(tmp_path: Path) -> None:
     for words in (["--epochs", "3"], ["--set", "batch_size=8"], ["--seed", "4"], ["--data-dir", "data"]):
         at = command.index(words[0])
         assert command[at : at + 2] == words
+
+
+def test_variants_are_ours_with_one_setting_more_and_named_by_it() -> None:
+    ours = Akkafka(Path("mnist"), 3, ("batch_size=8",))
+    more = varied(ours, ("wire.edges=int8", "schedule.window=2", "wire.edges=int8"))
+    assert [one.name for one in more] == ["akkafka wire.edges=int8", "akkafka schedule.window=2"]
+    assert more[0].overrides == ("batch_size=8", "wire.edges=int8") and ours.overrides == ("batch_size=8",)
 
 
 def test_ours_takes_its_figures_from_the_report(tmp_path: Path) -> None:

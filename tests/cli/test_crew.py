@@ -26,6 +26,12 @@ def test_every_gate_has_a_process_and_sentinels_are_no_more_than_lanes() -> None
     assert "--once" not in validator.command
 
 
+def test_gates_share_processes_as_told() -> None:
+    workers = crew(load_config(None, ["run.processes=['0', '1-2']"]), "net", 4, None, "h:1")
+    gates = {w.name: w.command[w.command.index("--layer") + 1] for w in workers if w.role is Role.GATE}
+    assert gates == {"gate-0": "0", "gate-1-2": "1-2"}
+
+
 def test_a_standby_of_a_gate_differs_by_its_flag_alone() -> None:
     workers = {w.name: w for w in crew(load_config(None), "net", 4, None, "h:1", standby=True)}
     assert [name for name in workers if name.endswith("-standby")] == [f"gate-{i}-standby" for i in range(3)]

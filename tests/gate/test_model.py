@@ -130,7 +130,7 @@ def test_a_gradient_that_comes_as_not_a_number_makes_both_zero() -> None:
 def test_gates_below_get_the_gradient_if_only_the_own_one_is_not_finite() -> None:
     batch = Returned(x=1e30, dy=1e20)
     found = batch.came()
-    assert found.dx is not None and np.isfinite(found.dx).all() and found.zeroed == ""
+    assert isinstance(found.dx, np.ndarray) and np.isfinite(found.dx).all() and found.zeroed == ""
     assert found.record.zeroed == found.failure == "gate 1 (fc2): the gradient of 0.weight is not finite"
     assert with_gradient_of_zero(batch, found)
 

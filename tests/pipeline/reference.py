@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from akkafka.nn.losses import loss_named
 from akkafka.optim.optimizer import Step
 from akkafka.protocol.definition import mask_key
 from akkafka.protocol.messages import Mode
+from akkafka.protocol.narrow import Form, narrow, wide
 
 Params = Mapping[str, NDArray[Any]]
 Batch = tuple[int, int]  # (lane, seq)
@@ -116,11 +117,17 @@ class Reference:
         if x is None or then is None:
             return None
         key = mask_key(self.network.run, gate, *batch)
-        self._passed[gate, batch] = passed = self._layers[gate].forward(then, x, Pass(self._trainable(gate), key))
+        y, tape = self._layers[gate].forward(then, x, Pass(self._trainable(gate), key))
+        self._passed[gate, batch] = passed = self._rounded(y, gate + 1, "forward"), tape
         return passed
 
     def _trainable(self, gate: int) -> bool:
         return self.network.definition.gates[gate].trainable
+
+    def _rounded(self, x: Any, edge: int, way: Literal["forward", "backward"]) -> Any:
+        """What is at the other end of the edge."""
+        form: Form = getattr(self.network.definition.edge(edge), way)
+        return wide(narrow(x, form))
 
     def _output(self, gate: int, batch: Batch) -> Any:
         passed = self._forward(gate, batch)
@@ -134,15 +141,18 @@ class Reference:
         if passed is None or dy is None or then is None:
             return None
         dx, grads = self._layers[gate].backward(then, passed[1], dy, need_dx=gate > 0)
-        self._gradients[gate, batch] = (dx, grads)
-        return dx, grads
+        given = None if dx is None else self._rounded(dx, gate, "backward")
+        self._gradients[gate, batch] = (given, grads)
+        return given, grads
 
     def _gradient_into(self, gate: int, batch: Batch) -> Any:
         if gate + 1 < len(self._layers):
             computed = self._backward(gate + 1, batch)
             return None if computed is None else computed[0]
         logits = self._output(gate, batch)
-        return None if logits is None else self._loss(logits, self._samples(batch)[1]).dlogits
+        if logits is None:
+            return None
+        return self._rounded(self._loss(logits, self._samples(batch)[1]).dlogits, gate + 1, "backward")
 
     def _samples(self, batch: Batch) -> tuple[Any, Any]:
         lane, seq = batch

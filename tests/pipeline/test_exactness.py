@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -138,6 +139,28 @@ def test_running_statistics_are_part_of_the_state_and_equal_those_of_plain_loops
     assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
     for name in ("3.mean", "3.var"):
         assert not (states[0].params[name] == reference.weights[0][0][name]).all()
+
+
+@pytest.mark.parametrize(
+    "edges",
+    ["{forward='bfloat16', backward='float16'}", "float16", "bfloat16", "int8"],
+)
+def test_narrow_edges_give_the_bits_of_plain_loops_that_round_where_messages_do(
+    edges: str, broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    """The last gate's own setting is for the open end: logits and their gradients."""
+    definition = small_definition(
+        "schedule.kind=fixed", "schedule.window=4", f"wire.edges={edges}", "gate.2.wire=bfloat16", WITH_CHANCE
+    )
+    runs = [run(train_through(broker, definition, unique(), epochs=2, jitter=jitter)) for jitter in (None, 3)]
+    reference = Reference(runs[0][0])
+    expected = reference.run(fixed_schedule(reference, epochs=2, delay=3))
+    for _, states in runs:
+        assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+    exact = Reference(
+        replace(runs[0][0], definition=small_definition("schedule.kind=fixed", "schedule.window=4", WITH_CHANCE))
+    )
+    assert not same_bits(expected[0], exact.run(fixed_schedule(exact, epochs=2, delay=3))[0])
 
 
 def test_two_sentinels_share_an_epoch_without_losing_or_doubling_a_sample(

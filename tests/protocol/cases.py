@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from akkafka.data.epochs import Cursor
 from akkafka.protocol import messages as m
+from akkafka.protocol.narrow import narrow
 from akkafka.protocol.packing import DTYPES
 from akkafka.protocol.tally import Tally
 
@@ -37,6 +39,14 @@ EXAMPLES: dict[str, m.Message] = {
     "backward": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS, tally=TALLY),
     "zeroed": m.Backward(RUN, 3, 41, TRAIL, 17, None, tally=TALLY, zeroed="gate 2: not finite"),
     "journal-zeroed": m.JournalRecord(RUN, 1, 3, 41, TRAIL[1], 18, {}, writer="gate-1", zeroed="gate 2: not finite"),
+    "bfloat16": m.Forward(
+        RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), TRAIL, narrow(FLOATS, "bfloat16"),
+    ),
+    "float16": m.Forward(
+        RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), TRAIL, narrow(FLOATS, "float16"),
+    ),
+    "stamped": m.Backward(RUN, 3, 48, TRAIL, 19, None, stamps=(1_700_000_000_000_000_000, 1_700_000_000_000_000_001)),
+    "int8": m.Backward(RUN, 3, 41, TRAIL, 17, narrow(FLOATS, "int8")),
     "journal": m.JournalRecord(
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
         tally=TALLY,
@@ -113,6 +123,7 @@ def arrays(draw: st.DrawFn) -> NDArray[Any]:
 
 
 named = st.dictionaries(texts, arrays(), max_size=3)
+floats = hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4))
 reasons = st.text("abc", min_size=1)
 tallies = st.none() | st.builds(Tally, numbers, numbers, numbers, numbers, numbers)
 counts = st.lists(numbers, max_size=4).map(tuple)
@@ -126,6 +137,20 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
         issued_ns=numbers, tally=tallies,
     ),
     "backward": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays(), tally=tallies),
+    **{
+        form: st.builds(
+            m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails,
+            floats.map(partial(narrow, form=form)),
+        )
+        for form in ("bfloat16", "float16")
+    },
+    "stamped": st.builds(
+        m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(),
+        stamps=st.lists(numbers, min_size=1, max_size=40).map(tuple),
+    ),
+    "int8": st.builds(
+        m.Backward, runs, numbers, numbers, trails, numbers, floats.map(partial(narrow, form="int8")),
+    ),
     "journal": st.builds(
         m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, named, writer=texts, tally=tallies
     ),

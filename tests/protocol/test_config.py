@@ -157,7 +157,7 @@ def test_an_unknown_key_of_a_table_is_told_with_the_nearest_of_that_table(write:
 
 
 def test_the_sentence_about_a_setting_is_the_hint(write: Write) -> None:
-    assert refused(write(f"{GOOD}[schedule]\nwindow = 0")).hint == "Training batches in flight in each lane."
+    assert refused(write(f"{GOOD}[schedule]\nwindow = 0")).hint.startswith("Training batches in flight")
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(write: Write) -> None:

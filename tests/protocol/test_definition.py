@@ -422,6 +422,18 @@ def test_gates_hold_no_more_than_the_window_or_less_if_told() -> None:
     assert held == [4, 2, 4]
 
 
+def test_an_automatic_window_is_bounded_by_its_limit() -> None:
+    found, wider = small(schedule={"window": "auto"}), small(schedule={"window": "auto", "window_limit": 40})
+    assert found.schedule.auto_window and not small().schedule.auto_window
+    assert (found.schedule.window, found.in_flight, found.max_staleness) == (16, 16, 64)
+    assert (wider.schedule.window, wider.gate_window) == (40, 40)
+    assert "auto" not in small(schedule={"window": 16}).canonical and parse_definition(found.canonical) == found
+    assert "window = 'auto' belongs to kind = 'arrival'" in refused(schedule={"window": "auto", "kind": "fixed"})
+    assert "[schedule] window" in refused(schedule={"window": "wide"})
+    assert "[schedule] window" in refused(schedule={"window": "auto", "window_limit": 0})
+    assert "window_limit" in refused(schedule={"window": 4, "window_limit": 8})
+
+
 def test_bounds_follow_from_window_and_lanes() -> None:
     definition = small(lanes={"train": [{"lanes": 3}]}, schedule={"window": 4, "kind": "fixed"})
     assert (definition.in_flight, definition.delay, definition.max_staleness) == (12, 11, 48)

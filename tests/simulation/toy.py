@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akkafka.gate.state import GateState, Params
+from akkafka.protocol.messages import Narrow
 
 MASK = (1 << 64) - 1
 Word = NDArray[np.uint64]
@@ -21,9 +22,9 @@ def word(value: int) -> Word:
     return np.frombuffer((value & MASK).to_bytes(8, "little"), "<u8")
 
 
-def number(array: NDArray[Any] | None) -> int:
+def number(array: NDArray[Any] | Narrow | None) -> int:
     """The number in a word."""
-    assert array is not None
+    assert isinstance(array, np.ndarray)
     return int(array[0])
 
 

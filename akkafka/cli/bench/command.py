@@ -9,9 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from akkafka.cli.bench.contender import Akkafka, Contender, chosen
+from akkafka.cli.bench.contender import Akkafka, Contender, chosen, varied
 from akkafka.cli.bench.contest import hold
 from akkafka.cli.bench.course import lay_out
+from akkafka.cli.bench.draw import check_drawing, draw_rounds
 from akkafka.cli.bench.figures import report
 from akkafka.cli.bench.machine import machine
 from akkafka.cli.bench.show import show
@@ -34,22 +35,27 @@ class Request:
     peers: tuple[str, ...]
     data_dir: Path | None
     out: Path | None
+    plot: Path | None = None
+    variants: tuple[str, ...] = ()  # further settings, each for an akkafka of its own beside the first
 
 
 def peers(request: Request) -> None:
     """Run it and print the table; raises AkkafkaError for what is wrong, most of it before anything runs."""
     others = chosen(request.peers)
     check_writable(request.out)
+    check_drawing(request.plot)
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
+    for variant in request.variants:  # a mistake is told before anything runs
+        configured(request.config, (*request.overrides, variant), request.seed, data_dir)
     epochs = request.epochs or config.run.epochs
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, terminated)
     # short: Ray puts sockets in there, whose paths may not be long
     with tempfile.TemporaryDirectory(prefix="akb-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         lay_out(config.definition, epochs, folder, data_dir)
         ours = Akkafka(request.config, epochs, request.overrides, request.seed, data_dir)
-        contenders: list[Contender] = [ours, *others]
+        contenders: list[Contender] = [ours, *varied(ours, request.variants), *others]
         say(f"{request.rounds} rounds of {epochs} epochs: {', '.join(one.name for one in contenders)}, in turn")
         rounds = hold(contenders, request.rounds, folder, say)
     here = machine()
@@ -58,10 +64,13 @@ def peers(request: Request) -> None:
         facts = _facts(request, config, epochs) | {"machine": here.facts()}
         write_json(request.out, report(rounds, facts))
         say(f"figures: {request.out}")
+    if request.plot is not None:
+        draw_rounds(rounds, f"{request.config.stem}, batch {config.definition.batch_size}", request.plot)
+        say(f"picture: {request.plot}")
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    """Contenders have sessions of their own and would go on: unwinding ends them."""
+def terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """For SIGTERM: what was started has sessions of its own and would go on; unwinding ends it."""
     raise SystemExit(128 + number)
 
 

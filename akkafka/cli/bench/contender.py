@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,6 +75,14 @@ class Akkafka:
         return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report))
 
 
+def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
+    """The same with one more setting each, such as `wire.edges=bfloat16`, and named by it."""
+    return [
+        replace(ours, overrides=(*ours.overrides, variant), name=f"{OURS} {variant}")
+        for variant in dict.fromkeys(variants)
+    ]
+
+
 def _from_report(path: Path) -> Outcome:
     """The outcome in `akkafka train`'s report. Raises AkkafkaError."""
     try:
@@ -99,20 +108,22 @@ class PeerProcess:
 
     def prepare(self, say: Say) -> None:
         """Make the environment, if the peer needs one of its own and it is not there yet."""
-        requirements = PEERS[self.name].requirements
-        if requirements:
-            self.python = python_of(self.name, pinned(requirements), say)
+        peer = PEERS[self.name]
+        if peer.requirements and not (peer.at_hand and find_spec(peer.at_hand)):
+            self.python = python_of(peer.at_hand or self.name, pinned(peer.requirements), say)
 
     def turn(self, folder: Path) -> Turn:
-        """One BLAS thread a process; of all that akkafka's Python has on its path, it sees akkafka alone."""
+        """BLAS threads as the peer has them; of all that akkafka's Python has on its path, it sees akkafka alone."""
         path = folder / "path"
         path.mkdir(exist_ok=True)
         link = path / "akkafka"
         if not link.is_symlink():
             link.symlink_to(PACKAGE, target_is_directory=True)
-        module = PEERS[self.name].module
-        command = [str(self.python), "-m", "akkafka.cli.bench.peers", module, str(folder / "job.json")]
-        return Turn(command, os.environ | ONE_THREAD | {"PYTHONPATH": str(path)}, _from_stdout)
+        peer = PEERS[self.name]
+        own = (str(peer.threads), str(peer.micro_batches))
+        command = [str(self.python), "-m", "akkafka.cli.bench.peers", peer.module, str(folder / "job.json"), *own]
+        threads = dict.fromkeys(ONE_THREAD, str(peer.threads))
+        return Turn(command, os.environ | threads | {"PYTHONPATH": str(path)}, _from_stdout)
 
 
 def _from_stdout(path: Path) -> Outcome:

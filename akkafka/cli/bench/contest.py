@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,8 @@ def line_of(turn: Round, rounds: int) -> str:
 
 def _round(number: int, contender: Contender, folder: Path, before: Calm, say: Say, timeout_s: float) -> Round:
     turn = contender.turn(folder)
-    stdout, stderr = (folder / f"{contender.name}.{end}" for end in ("stdout", "stderr"))
+    file = re.sub(r"[^\w.-]", "_", contender.name)
+    stdout, stderr = (folder / f"{file}.{end}" for end in ("stdout", "stderr"))
     begun = time.monotonic()
     process = _started(turn, stdout, stderr)
     with Watch(process.pid, str(folder)) as watch:

@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
+from akkafka.cli.bench.networks import NETS, config_of
 from akkafka.cli.bench.peers import PEERS
 from akkafka.cli.options import DataDirOption, SeedOption, SetOption
+
+NetOption = Annotated[
+    str | None, typer.Option("--net", metavar="NAME", help=f"Instead of a config: {', '.join(NETS)}.")
+]
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
+]
+OutOption = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")]
+PlotOption = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw them here (needs the extra `plot`).")]
 
 app = typer.Typer(
     help="Measure.", rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -22,12 +32,17 @@ def _bench() -> None:
 
 @app.command()
 def peers(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
-    ] = None,
+    config: ConfigArgument = None,
+    net: NetOption = None,
     peer: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help=f"May be repeated; default: all ({', '.join(PEERS)})."),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="akkafka once more with this setting (wire.edges=bfloat16); repeatable."
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each of them runs.")] = 5,
     epochs: Annotated[
@@ -36,27 +51,86 @@ def peers(
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")] = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
 ) -> None:
     """Throughput of akkafka beside others with the same network and data, one after the other in turn."""
     from akkafka.cli.bench.command import Request
     from akkafka.cli.bench.command import peers as work
 
-    work(
-        Request(config or Path("mnist"), tuple(overrides or ()), seed, epochs, rounds, tuple(peer or ()), data_dir, out)
-    )
+    file = config_of(config, net)
+    peers_asked, more = tuple(peer or ()), tuple(variant or ())
+    work(Request(file, tuple(overrides or ()), seed, epochs, rounds, peers_asked, data_dir, out, plot, more))
+
+
+@app.command()
+def pipeline(
+    config: ConfigArgument = None,
+    net: NetOption = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each round is measured.")] = 15.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Each with a broker and a training of its own.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """Throughput, CPU by process and broker, and where a batch's time goes: tables and a waterfall of one batch."""
+    from akkafka.cli.bench.pipeline import Request
+    from akkafka.cli.bench.pipeline import pipeline as work
+
+    file = config_of(config, net)
+    work(Request(file, tuple(overrides or ()), seed, data_dir, seconds, rounds, out, plot))
+
+
+@app.command()
+def wire(
+    size: Annotated[
+        list[int] | None,
+        typer.Option(metavar="BYTES", min=1, max=60_000_000, help="May be repeated; default: 1 KB to 4 MB."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Over all sizes in turn.")] = 3,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """A hop over the broker by size: latency, MB/s, CPU of both ends and of the broker."""
+    from akkafka.cli.bench.hop import Request
+    from akkafka.cli.bench.hop import wire as work
+
+    work(Request(tuple(size or ()), rounds, out, plot))
+
+
+@app.command()
+def scaling(
+    config: ConfigArgument = None,
+    net: NetOption = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS", help="batch, window, gates, lanes, processes; may be repeated; default: all."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each point is measured.")] = 8.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Of all points in turn.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """How speed and cost move with batch size, window, number of gates, lanes and processes."""
+    from akkafka.cli.bench.scaling import Request
+    from akkafka.cli.bench.scaling import scaling as work
+
+    file = config_of(config, net)
+    work(Request(file, tuple(overrides or ()), data_dir, tuple(over or ()), seconds, rounds, out, plot))
 
 
 @app.command()
 def recovery(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="A file, or a bundled name; default: mnist.")
-    ] = None,
+    config: ConfigArgument = None,
     kills: Annotated[int, typer.Option(min=1, help="Of each kind: with restarts, with standbys.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of moments and gates.")] = 1,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write figures here.")] = None,
+    out: OutOption = None,
 ) -> None:
     """Seconds from the SIGKILL of a working gate to its next applied update."""
     from akkafka.cli.bench.recovery import Request

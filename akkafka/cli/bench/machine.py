@@ -13,6 +13,7 @@ import psutil
 from threadpoolctl import threadpool_info
 
 from akkafka import __version__
+from akkafka.gate.numerics import numpys_blas
 
 QUIET = 0.5  # load, or busy cores: above it the machine was not quiet
 LOOK_S = 1.0
@@ -90,7 +91,7 @@ def _processor() -> str:
 
 def _blas() -> str:
     """The library behind numpy's matrix products, and the kernels that it chose."""
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            return f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'unknown')})"
-    return "BLAS unknown"
+    pool = numpys_blas(threadpool_info())
+    if pool is None:
+        return "BLAS unknown"
+    return f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'unknown')})"

@@ -138,7 +138,7 @@ class _Bench:
         try:
             trainer.start()
             async with reached(Connection(bootstrap_servers=lease.bootstrap)) as broker:
-                network = await _defined(broker, kind, trainer)
+                network = await defined(broker, kind, trainer)
                 return await self._kill_again_and_again(broker, network)
         finally:
             trainer.collapse()
@@ -207,7 +207,8 @@ class _Bench:
             self.writers[message.gate] = message.writer
 
 
-async def _defined(broker: Broker, name: str, trainer: Trainer) -> Network:
+async def defined(broker: Broker, name: str, trainer: Trainer) -> Network:
+    """The network, once the training has defined it; raises NetworkError."""
     until = time.monotonic() + BEGIN_S
     while time.monotonic() < until and trainer.ended is None:
         network = await load(broker, name)

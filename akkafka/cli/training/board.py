@@ -62,6 +62,7 @@ class GateRow:
     busy_sum: float = 0.0
     beats: int = 0
     rss_bytes: int = 0  # the most that was seen
+    numerics: str = ""
     seen_ms: int = 0
     applied: dict[int, int] = field(default_factory=dict)  # lane -> next seq
     by_process: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (updates, sum of staleness)
@@ -109,6 +110,7 @@ class GateRow:
         self.version = max(self.version, figures.version)
         self.staleness_max = max(self.staleness_max, figures.staleness_max)
         self.rss_bytes = max(self.rss_bytes, figures.rss_bytes)
+        self.numerics = figures.numerics or self.numerics
         self.seen_ms = max(self.seen_ms, time_ms)
         for lane, seq in figures.applied:
             self.applied[lane] = max(self.applied.get(lane, 0), seq)

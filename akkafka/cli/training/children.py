@@ -11,19 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from akkafka.cli.training.placement import thread_caps
 from akkafka.cli.training.supervision import Order, Worker
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 TAIL_BYTES: Final = 8 * 1024
 KILL_S: Final = 10.0  # what is killed is gone in milliseconds
 
-# BLAS and numba in every process would fight for the cores: one compute thread a process.
-ONE_THREAD: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
+# BLAS and numba in every process would fight for the cores: one compute thread a process where nothing else is known.
+ONE_THREAD: Final = dict(thread_caps(1))
 
 # Elsewhere than on Linux a shell stands between us and the child. It reads a pipe whose only write end is ours: the
 # kernel closes that when we die, however we die, and the shell kills the child. Signals are handed on.
@@ -151,9 +147,9 @@ def tie_to_us() -> Callable[[], None]:
     return tie
 
 
-def environment(kafka: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with one compute thread a process, this very akkafka on the path, and only these KAFKA_* variables."""
+def environment(kafka: Mapping[str, str], threads: int = 1) -> dict[str, str]:
+    """Ours, with so many BLAS threads a process, this very akkafka on the path, and only these KAFKA_* variables."""
     root = str(Path(__file__).resolve().parents[3])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return kept | ONE_THREAD | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path} | dict(kafka)
+    return kept | dict(thread_caps(threads)) | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path} | dict(kafka)

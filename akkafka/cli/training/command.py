@@ -24,6 +24,7 @@ from akkafka.cli.training.children import Children, environment
 from akkafka.cli.training.conducting import LAST_LINES, Conducting
 from akkafka.cli.training.crew import Home, crew, kafka_environment
 from akkafka.cli.training.opening import Opening
+from akkafka.cli.training.placement import cores_here, processes_of, threads_of
 from akkafka.cli.training.report import (
     Weights,
     check_writable,
@@ -76,6 +77,7 @@ def train(request: Request) -> int:
     flats: Mapping[str, F32] = {}
     if request.weights is not None:
         config, flats = begun(config, request.weights, say)
+    processes_of(config.run.processes, len(config.definition.gates))  # a mistake there is told before anything runs
     name = check_name(request.network or name_for(config.definition))
     for path in (request.report, request.out):
         check_writable(path)
@@ -175,9 +177,14 @@ class _Training:
 
     def _start(self, connection: Connection) -> None:
         self.servers = connection.bootstrap_servers
-        self.children.environment = environment(kafka_environment(connection))
+        self.children.environment = environment(kafka_environment(connection), self._threads)
         for worker in self._crew(connection):
             self.children.start(worker)
+
+    @property
+    def _threads(self) -> int:
+        """Of BLAS in each process."""
+        return threads_of(len(self.config.definition.gates), cores_here())
 
     def _crew(self, connection: Connection) -> list[Worker]:
         where = self.request.where
@@ -234,7 +241,7 @@ class _Training:
     async def _trained(self, connection: Connection, broker: Broker, network: Network, verdict: Verdict) -> int:
         if self.servers != connection.bootstrap_servers:  # none started early, or at a port that was taken since
             self.children.kill_all()
-        self.children.environment = environment(kafka_environment(connection))
+        self.children.environment = environment(kafka_environment(connection), self._threads)
         self.show.say(
             f"training network {self.name!r} for {self.epochs} epochs through Kafka at {connection.bootstrap_servers} "
             f"({self.opening.kind}); logs: {self.home.logs}"

@@ -14,6 +14,7 @@ from akkafka.cli.training import supervision as s
 from akkafka.cli.training.board import Board
 from akkafka.cli.training.children import Children
 from akkafka.cli.training.crew import STANDBY
+from akkafka.cli.training.placement import gates_in
 from akkafka.cli.training.show import Scene, Show
 from akkafka.cli.training.standing import read_lanes
 from akkafka.cli.training.tail import Tail
@@ -185,7 +186,13 @@ class Conducting:
     def _not_working(self) -> list[str]:
         """Processes that are not at work, with what they say themselves."""
         idle = [f"{name}, which is to be started again" for name in self.supervision.restarts]
-        working = {f"gate-{gate}" for gate, row in self.board.gates.items() if row.state == "working"}
+        rows = self.board.gates
+        hosting = {name: gates_in(name.removeprefix("gate-")) for name in self.children.pids}
+        working = {
+            name
+            for name, gates in hosting.items()
+            if gates and all(gate in rows and rows[gate].state == "working" for gate in gates)
+        }
         idle += [
             f"{name}: {self._last_line(name)}"
             for name in sorted(self.children.pids)

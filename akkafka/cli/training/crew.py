@@ -8,6 +8,7 @@ from pathlib import Path
 
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network
+from akkafka.cli.training.placement import processes_of
 from akkafka.cli.training.supervision import Role, Worker
 from akkafka.errors import ConfigError
 from akkafka.protocol.config import Config
@@ -80,8 +81,8 @@ def crew(
     sentinel = ("-m", "akkafka.sentinel")
     plan = config.definition.plan
     gates = [
-        Worker(f"gate-{i}", Role.GATE, ("-m", "akkafka.gate", "--layer", str(i), *reach))
-        for i in range(len(config.definition.gates))
+        Worker(f"gate-{layers}", Role.GATE, ("-m", "akkafka.gate", "--layer", layers, *reach))
+        for layers in processes_of(config.run.processes, len(config.definition.gates))
     ]
     standbys = [Worker(f"{gate.name}{STANDBY}", Role.GATE, (*gate.command, "--standby")) for gate in gates if standby]
     trainers = min(config.run.sentinels, len(plan.of(Mode.TRAIN)))

@@ -142,6 +142,7 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
                 "zeroed": row.zeroed,
                 "busy": row.busy,
                 "rss_bytes": row.rss_bytes,
+                "numerics": row.numerics,
                 "weights_sha256": hashes.get(gate, ""),
             }
             for gate, row in sorted(board.gates.items())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from akkafka.nn.kernels import (
         activation,
+        casts,
         convolution,
         dense,
         elementwise,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "activation",
+    "casts",
     "convolution",
     "dense",
     "elementwise",
@@ -46,6 +48,7 @@ NAMES = (
 __all__ = [
     "NAMES",
     "activation",
+    "casts",
     "convolution",
     "dense",
     "elementwise",

@@ -16,7 +16,12 @@ class Peer:
     module: str  # in this package
     about: str  # for the table
     requirements: tuple[str, ...] = ()  # for pip, beside akkafka's own numpy; none: akkafka's own Python will do
+    at_hand: str = ""  # a package: if akkafka's own Python has it, that will do as well
+    threads: int = 1  # of BLAS in each of its processes
+    micro_batches: int = 4  # where batches are cut up
 
+
+_TORCH = ("torch>=2.6,<3",)
 
 PEERS: dict[str, Peer] = {
     "ray": Peer(
@@ -25,5 +30,10 @@ PEERS: dict[str, Peer] = {
         # pip resolves it on Python 3.11 to 3.14; older ones have not been tried
         ("ray>=2.60,<3",),
     ),
+    "torch-2": Peer("torch_1f1b", "torch's 1F1B over gloo, 2 micro-batches", _TORCH, "torch", micro_batches=2),
+    "torch-4": Peer("torch_1f1b", "torch's 1F1B over gloo, 4 micro-batches", _TORCH, "torch", micro_batches=4),
+    "torch-8": Peer("torch_1f1b", "torch's 1F1B over gloo, 8 micro-batches", _TORCH, "torch", micro_batches=8),
     "in-process": Peer("in_process", "numpy in one process, one thread, synchronous"),
+    "in-process-2": Peer("in_process", "numpy in one process, BLAS on two threads, synchronous", threads=2),
+    "layers": Peer("layers", "akkafka's own layers in one process, one thread, synchronous"),
 }

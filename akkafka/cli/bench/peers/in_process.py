@@ -1,19 +1,24 @@
-"""Peer: the same network as a plain loop in one process, on one thread; what a core gives if nothing travels at all."""
+"""Peer: the same network as a plain loop in one process; what one core, or BLAS on two, gives if nothing travels."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from akkafka.cli.bench.peers.job import Job, Result, Samples
-from akkafka.cli.bench.peers.plain import Losses, Stage, cross_entropy, validated
+from akkafka.cli.bench.peers.plain import Losses, Stage, Trainable, cross_entropy, validated
 
 
 def run(job: Job) -> Result:
+    """Train with numpy, on `job.threads` threads of BLAS: whoever starts this process has told it."""
+    return trained(job, [Stage.of(job, i) for i in range(job.stages)], Result(versions={"numpy": np.__version__}))
+
+
+def trained(job: Job, stages: Sequence[Trainable], result: Result) -> Result:
     """Train synchronously: each batch forward, loss, backward, then the next; no window, no staleness."""
-    samples, result, losses = Samples.of(job), Result(versions={"numpy": np.__version__}), Losses()
-    stages = [Stage.of(job, i) for i in range(job.stages)]
+    samples, losses = Samples.of(job), Losses()
     for batch, (epoch, pixels, targets) in enumerate(samples.batches(job.batch_size)):
         x = stages[0].forward(batch, pixels)
         for stage in stages[1:]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Op = dict[str, Any]  # {"type": …, settings …}: what a layer does, in akkafka's words (plain.py knows them)
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
@@ -25,12 +26,12 @@ class Job:
     folder: str
     batch_size: int
     window: int  # batches in flight at most
-    scale: float  # a pixel v enters the first layer as v * scale + shift
-    shift: float
-    relu: tuple[bool, ...]  # by stage: whether a relu follows its linear layer
-    behind: tuple[tuple[float, float] | None, ...]  # by stage: what it gives is y * scale + shift; None: it is y
+    layers: tuple[tuple[Op, ...], ...]  # by stage, in order
     clip_norm: float | None  # 2-norm that a stage's gradient is cut down to
     rates: tuple[float, ...]  # learning rate of every update; their number is that of the batches
+    threads: int = 1  # of BLAS, in a peer that is one process
+    micro_batches: int = 4  # of a peer that cuts batches up
+    definition: str = ""  # canonical JSON, for the peer that is akkafka's own layers
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -40,20 +41,17 @@ class Job:
     def read(cls, path: Path) -> Job:
         """What `write` left."""
         told = json.loads(path.read_text(encoding="utf-8"))
-        behind = (pair and tuple(pair) for pair in told["behind"])
-        return cls(
-            **told | {"relu": tuple(told["relu"]), "behind": tuple(behind), "rates": tuple(told["rates"])},
-        )
+        return cls(**told | {"layers": tuple(map(tuple, told["layers"])), "rates": tuple(told["rates"])})
 
     @property
     def stages(self) -> int:
-        """How many linear layers, each a stage of the pipeline."""
-        return len(self.relu)
+        """How many stages the pipeline has, each one of akkafka's gates."""
+        return len(self.layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Pixels (N, n_in) uint8, class numbers (N,) int64, and which rows each epoch's batches take."""
+    """Pixels (N, *shape) uint8, class numbers (N,) int64, and which rows each epoch's batches take."""
 
     x: U8
     y: NDArray[np.int64]
@@ -78,10 +76,12 @@ class Samples:
                 yield epoch, self.x.take(chosen, axis=0), self.y.take(chosen)
 
 
-def first_weights(job: Job) -> list[tuple[F32, F32]]:
-    """(weight (n_in, n_out), bias (n_out,)) of each stage, as the definition's seed gives them."""
-    folder = Path(job.folder)
-    return [(np.load(folder / f"weight{i}.npy"), np.load(folder / f"bias{i}.npy")) for i in range(job.stages)]
+def first_weights(job: Job) -> list[dict[str, F32]]:
+    """Weights and biases of each stage by "<position>.weight" and "<position>.bias", as the definition's seed has it.
+
+    linear: (n_in, n_out), (n_out,). conv2d: (out, in, height, width), (out,).
+    """
+    return [dict(np.load(Path(job.folder) / f"weights{i}.npz")) for i in range(job.stages)]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,50 @@
+"""The benches over a real broker and real processes: figures of everything that runs, and nothing that is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from akkafka.cli.bench.hop import Request as WireRequest
+from akkafka.cli.bench.hop import wire
+from akkafka.cli.bench.pipeline import Setting, lines, measured
+from akkafka.cli.bench.waterfall import SEGMENTS, station_names
+
+pytestmark = pytest.mark.kafka
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Processes whose command line names it."""
+    return [p for p in psutil.process_iter(["cmdline"]) if any(mark in word for word in p.info["cmdline"] or ())]
+
+
+def test_a_pipeline_is_measured_with_all_its_processes_and_leaves_none() -> None:
+    said: list[str] = []
+    steady = measured(Setting(Path("digits"), ("wire.edges=bfloat16",)), 4.0, said.append)
+    assert steady.samples > 0 and steady.batches > 0 and steady.latency_ms > 0
+    assert steady.samples_per_second == steady.samples / steady.seconds
+    assert {"gate-0", "gate-1", "gate-2", "sentinel-train", "sentinel-validate", "broker"} <= steady.cpu_seconds.keys()
+    assert all(steady.cpu_seconds[name] > 0 for name in ("gate-0", "gate-2", "sentinel-train", "broker"))
+    assert steady.window == 3 and not steady.window_why, "as configured"
+    assert steady.staleness.keys() == steady.busy.keys() == {"fc1", "fc2", "fc3"}
+    assert any("samples/s" in line for line in said), "it takes longer than two seconds, so it tells how far it is"
+    assert steady.trips, "every 16th batch brings its times home"
+    for trip in steady.trips:
+        assert trip.spent(1, SEGMENTS.index("wire")) > 0 and trip.total_ms < 60_000
+    table = "\n".join(lines([steady], steady.trips, station_names(["fc1", "fc2", "fc3"])))
+    assert "fc3 backward" in table and "broker" in table
+    assert not marked("akp-")
+
+
+def test_a_hop_is_measured_by_size_and_leaves_no_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wire(WireRequest((1_000, 200_000), 1, tmp_path / "hops.json", None))
+    told = json.loads((tmp_path / "hops.json").read_text())
+    assert [hop["size"] for hop in told["hops"]] == [1_000, 200_000]
+    for hop in told["hops"]:
+        assert 0 < hop["p50_ms"] <= hop["p95_ms"] and hop["megabytes_per_second"] > 0 and hop["cpu_ms"] > 0
+    assert told["hops"][1]["megabytes_per_second"] > told["hops"][0]["megabytes_per_second"]
+    assert "CPU ms of the broker" in capsys.readouterr().out
+    assert not marked("akw-")

@@ -74,7 +74,10 @@ class Watch:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    self._seen[process] = (label_of(process.cmdline(), process.name()), times.user + times.system)
+                    command = process.cmdline()  # of a zombie empty: it keeps the name that it had
+                    named = bool(command) or process not in self._seen
+                    label = label_of(command, process.name()) if named else self._seen[process][0]
+                    self._seen[process] = (label, times.user + times.system)
             except psutil.Error:  # it has just ended
                 continue
 

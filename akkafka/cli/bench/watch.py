@@ -74,9 +74,8 @@ class Watch:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    command = process.cmdline()  # of a zombie empty: it keeps the name that it had
-                    named = bool(command) or process not in self._seen
-                    label = label_of(command, process.name()) if named else self._seen[process][0]
+                    before = self._seen[process][0] if process in self._seen else ""
+                    label = label_of(process.cmdline(), process.name(), before)
                     self._seen[process] = (label, times.user + times.system)
             except psutil.Error:  # it has just ended
                 continue
@@ -95,10 +94,10 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
-def label_of(command: Sequence[str], name: str) -> str:
-    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`."""
+def label_of(command: Sequence[str], name: str, before: str = "") -> str:
+    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`; `before`: of one that is just ending, its command is gone."""
     if not command:
-        return name
+        return before or name
     if command[0].startswith("ray::"):
         return command[0].partition(".")[0]
     if "-m" in command[:-1]:

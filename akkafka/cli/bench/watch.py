@@ -95,7 +95,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def label_of(command: Sequence[str], name: str, before: str = "") -> str:
-    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`; `before`: of one that is just ending, its command is gone."""
+    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`; `before`: of one just ending, whose command is gone."""
     if not command:
         return before or name
     if command[0].startswith("ray::"):

@@ -88,6 +88,16 @@ class Watch:
                 yield process
 
 
+def wait_until_gone(mark: str, patience_s: float = GRACE_S) -> list[psutil.Process]:
+    """Wait for the end of all whose command line names `mark`, such as a broker that was let go; who is left then."""
+    until = time.monotonic() + patience_s
+    while True:
+        left = [p for p in psutil.process_iter(["cmdline"]) if any(mark in word for word in p.info["cmdline"] or ())]
+        if not left or time.monotonic() > until:
+            return left
+        time.sleep(AGAIN_S)
+
+
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)

@@ -108,6 +108,12 @@ def test_a_broker_is_watched_though_it_is_nobodys_child(tmp_path: Path) -> None:
         root.kill()
 
 
+def test_a_process_that_is_just_ending_keeps_its_name() -> None:
+    """The kernel has taken its memory, and with it the command line, before it is a zombie."""
+    assert label_of([], "python", "akkafka.gate 2") == "akkafka.gate 2"
+    assert label_of([], "kthreadd") == "kthreadd"
+
+
 @pytest.mark.parametrize(
     ("command", "label"),
     [

@@ -26,6 +26,7 @@ from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.draw import check_drawing, draw_hops
 from akkafka.cli.bench.machine import machine
 from akkafka.cli.bench.recovery import quantile
+from akkafka.cli.bench.watch import wait_until_gone
 from akkafka.cli.console import say, table
 from akkafka.cli.locating import reached
 from akkafka.cli.training.report import check_writable, write_json
@@ -74,6 +75,7 @@ def wire(request: Request) -> None:
             found = asyncio.run(_all(lease.bootstrap, Path(name), sizes, request.rounds))
         finally:
             lease.release()
+            wait_until_gone(name)
     print("\n".join(lines(found)), flush=True)
     if request.plot is not None:
         draw_hops(medians(found), request.plot)

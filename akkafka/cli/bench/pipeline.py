@@ -27,7 +27,7 @@ from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.draw import check_drawing, draw_trip
 from akkafka.cli.bench.machine import Calm, calm, machine
 from akkafka.cli.bench.recovery import BEGIN_S, FOREVER, defined
-from akkafka.cli.bench.watch import label_of
+from akkafka.cli.bench.watch import label_of, wait_until_gone
 from akkafka.cli.chaos.trainer import Trainer, environment
 from akkafka.cli.console import say, table
 from akkafka.cli.locating import reached
@@ -192,6 +192,7 @@ def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> S
                 trainer.collapse()
         finally:
             lease.release()
+            wait_until_gone(name)
 
 
 def _words(setting: Setting, folder: Path) -> list[str]:

@@ -74,7 +74,9 @@ class Watch:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    self._seen[process] = (label_of(process.cmdline(), process.name()), times.user + times.system)
+                    before = self._seen[process][0] if process in self._seen else ""
+                    label = label_of(process.cmdline(), process.name(), before)
+                    self._seen[process] = (label, times.user + times.system)
             except psutil.Error:  # it has just ended
                 continue
 
@@ -86,16 +88,26 @@ class Watch:
                 yield process
 
 
+def wait_until_gone(mark: str, patience_s: float = GRACE_S) -> list[psutil.Process]:
+    """Wait for the end of all whose command line names `mark`, such as a broker that was let go; who is left then."""
+    until = time.monotonic() + patience_s
+    while True:
+        left = [p for p in psutil.process_iter(["cmdline"]) if any(mark in word for word in p.info["cmdline"] or ())]
+        if not left or time.monotonic() > until:
+            return left
+        time.sleep(AGAIN_S)
+
+
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
-def label_of(command: Sequence[str], name: str) -> str:
-    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`."""
+def label_of(command: Sequence[str], name: str, before: str = "") -> str:
+    """A short name: `akkafka.gate 0`, `ray::Actor`, `java`; `before`: of one just ending, whose command is gone."""
     if not command:
-        return name
+        return before or name
     if command[0].startswith("ray::"):
         return command[0].partition(".")[0]
     if "-m" in command[:-1]:

@@ -44,7 +44,9 @@ def kernels(request: Request) -> None:
         raise ConfigError(f"--only {' '.join(request.only)}: no case has such a name")
     here = machine()
     print("\n".join(lines_of(found["rows"])))
-    print(f"\nmedians of {request.rounds} rounds in microseconds, one thread; ratios: medians of the rounds' ratios")
+    print(
+        f"\nmedians of {request.rounds} rounds, microseconds of CPU, one thread; ratios: medians of the rounds' ratios"
+    )
     print(f"machine: {here.line}; torch {found['torch']}", flush=True)
     if request.out is not None:
         write_json(request.out, {"rounds": request.rounds, "machine": here.facts(), **found})

@@ -18,7 +18,10 @@ WARM = 3  # calls before: compiling, caches, memory
 
 
 def times(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call of each contender, by round; in each round everybody's turn comes once, so noise is shared."""
+    """Seconds a call of each contender, by round; in each round everybody's turn comes once, so noise is shared.
+
+    Seconds of this process on a processor: who else has it meanwhile is not counted.
+    """
     counts = {}
     for name, work in contenders.items():
         for _ in range(WARM):
@@ -32,10 +35,10 @@ def times(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 def _seconds(work: Callable[[], Any], count: int) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(count):
         work()
-    return (time.perf_counter() - begun) / count
+    return (time.process_time() - begun) / count
 
 
 def row(name: str, group: str, shape: str, found: Mapping[str, list[float]]) -> dict[str, Any]:

@@ -35,9 +35,14 @@ class Needs:
 
         A training batch's input is needed until its gradient is in the journal: who has lost the tape reads it again.
         And it says what the gate before was asked for: that one, too, wants to know of its open batches when it begins
-        anew, of which it has `window` at the most. Of all others only the last one sent tells something.
+        anew, of which it has `window` at the most. Besides, the last one that was sent is needed, which is no older
+        than the last one applied: who begins anew reads on behind it, and what lies there may be a later copy of it
+        instead of the next one's first.
         """
-        needed = min(applied, self._next[lane] - self._window) if self._training[lane] else self._sent[lane]
+        if self._training[lane]:
+            needed = min(applied - 1, self._next[lane] - self._window)
+        else:
+            needed = self._sent[lane] - 1
         return self._taken["forward"][lane].needless(needed)
 
     def backward(self, lane: int, applied: int) -> int | None:

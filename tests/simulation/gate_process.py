@@ -9,6 +9,7 @@ from typing import Any
 
 from akkafka.broker.base import OffsetGoneError, TopicPartition
 from akkafka.gate import events as e
+from akkafka.gate.company import Company
 from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.ledger import Ledger, kept_of
 from akkafka.gate.needs import Needs
@@ -32,6 +33,7 @@ class GateProcess:
         self.name = world.new_name(f"gate{gate}")
         self.alive, self.frozen, self.idle = True, False, False
         self.core: GateCore | None = None
+        self._company = Company(1)
         self._start = GateStart(world, gate)
         self._positions: dict[TopicPartition, int] = {}
         self._inputs: list[tuple[TopicPartition, list[bytes]]] = []
@@ -81,7 +83,14 @@ class GateProcess:
     def may_end(self) -> bool:
         """A leaving gate has finished what it had begun."""
         core = self.core
-        return core is not None and core.leaving and core.idle and core.flushed and self._edges.empty
+        return (
+            core is not None
+            and core.leaving
+            and core.idle
+            and core.flushed
+            and self._company.empty
+            and self._edges.empty
+        )
 
     # --- life and death -----------------------------------------------------------------------------
 
@@ -124,6 +133,7 @@ class GateProcess:
         if found is None:
             return
         self.core = self.world.cores.gate(self._settings(), found.state, found.older, found.lanes)
+        self._company = Company(self.world.scenario.burst)
         self.core.named.extend(found.named)
         self.ledger = found.ledger
         for lane, position in enumerate(found.positions):
@@ -153,7 +163,7 @@ class GateProcess:
 
     def _do(self, event: e.Event) -> None:
         assert self.core is not None
-        for instruction in self.core.on(event):
+        for instruction in self._company.of(event, self.core.on(event)):
             _ACTIONS[type(instruction)](self, instruction)
 
     def _read(self, where: TopicPartition) -> None:

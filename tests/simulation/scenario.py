@@ -21,6 +21,7 @@ class Scenario:
     eval_lanes: int = 1
     window: int = 2
     gate_window: int = 0  # 0: as the window
+    burst: int = 1
     fixed: bool = False
     delay: int = 0
     epochs: int = 1
@@ -111,5 +112,6 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         forging=walks and choices.pick(2) == 1,
         steps=one_of(choices, (60, 150, 30)),
         gate_window=0 if fixed else one_of(choices, (0, 1, 2)),
+        burst=one_of(choices, (1, 2, 3)),
         real_codec=real_codec,
     )

@@ -209,6 +209,7 @@ class TrainProcess(Sentinel):
                 max_staleness=s.max_staleness,
                 courses={lane: s.course(lane) for lane in range(s.lanes)},
                 epochs=s.epochs,
+                burst=s.burst,
             )
         )
         for lane in range(s.lanes):  # homecomings are heard from now on, whose lanes they may be

@@ -94,14 +94,16 @@ class Channel(asyncio.BufferedProtocol):
         return await future
 
     def close(self, error: Exception | None = None) -> asyncio.Future[None]:
-        """Hang up; whoever waits hears why. The future ends when the socket is gone."""
+        """Hang up at once; whoever waits hears why. The future ends when the socket is gone."""
+        gone: asyncio.Future[None] = self._made.close()
         if self.open:
             self.open = False
-            self._transport.abort() if error is not None else self._transport.close()
+            # No farewell of TLS: uvloop waits for the other side's, and a loop that is closed meanwhile never ends.
+            self._transport.abort()
             self._tell(error or ConnectionError("the connection was closed"))
             if self._timer is not None:
                 self._timer.cancel()
-        return self._made.close()  # type: ignore[no-any-return]
+        return gone
 
     def _tell(self, error: Exception) -> None:
         asked, self._asked = self._asked, deque()

@@ -39,10 +39,8 @@ class Needs:
         than the last one applied: who begins anew reads on behind it, and what lies there may be a later copy of it
         instead of the next one's first.
         """
-        if self._training[lane]:
-            needed = min(applied - 1, self._next[lane] - self._window)
-        else:
-            needed = self._sent[lane] - 1
+        open_before = self._next[lane] - self._window
+        needed = min(applied - 1, open_before) if self._training[lane] else self._sent[lane] - 1
         return self._taken["forward"][lane].needless(needed)
 
     def backward(self, lane: int, applied: int) -> int | None:

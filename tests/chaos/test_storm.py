@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import Network
 from akkafka.cli.chaos.command import Request, chaos
 from akkafka.cli.chaos.schedule import GROUPS, Fault, Mix
 from akkafka.cli.options import Where
+from akkafka.cli.training.placement import cores_here, threads_of
 from akkafka.cli.training.report import weights_sha256
 from akkafka.gate.state import GateState
 from akkafka.protocol.config import load_config
@@ -59,8 +61,10 @@ def test_a_short_storm_ends_with_the_bits_of_a_training_without_faults(tmp_path:
     found = storm(tmp_path, 11, 0.2, mix, overrides=changes, compare=False, keep_log=True)
     assert found["faults"] == {str(fault): count for fault, count in mix.items()}
     epochs = found["training"]["gates"][0]["version"] // BATCHES
-    calm = train_through(MemoryBroker(), load_config(None, changes).definition, "calm", epochs)
-    states = run(_with_time(calm))
+    definition = load_config(None, changes).definition
+    calm = train_through(MemoryBroker(), definition, "calm", epochs)
+    with threadpool_limits(threads_of(len(definition.gates), cores_here())):  # the last bits depend on it
+        states = run(_with_time(calm))
     hashes = [gate["weights_sha256"] for gate in found["training"]["gates"]]
     assert hashes == [weights_sha256(state.params) for state in states]
 

@@ -71,27 +71,28 @@ class Channel(asyncio.BufferedProtocol):
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_S, self._look)
 
-    async def call(self, request: Any, patience_s: float) -> Any:
-        """aiokafka's answer to one of its requests. Raises what `ask` tells, or aiokafka's error for the version."""
-        prepared = request.prepare(self.versions)
-        future: asyncio.Future[Any] = self._loop.create_future()
+    async def answer(self, key: int, version: int, body: Sequence[bytes], patience_s: float) -> memoryview:
+        """The answer to a request, for those who wait for it. Raises what `ask` tells."""
+        future: asyncio.Future[memoryview] = self._loop.create_future()
 
         def answered(answer: Answer) -> None:
             if future.done():
                 return
             if isinstance(answer, Exception):
                 future.set_exception(answer)
-                return
-            try:
-                future.set_result(_decoded(prepared, answer))
-            except Exception as error:  # bytes that are not Kafka's
-                future.set_exception(error)
+            else:
+                future.set_result(answer)
 
+        self.ask(key, version, body, answered, patience_s)
+        return await future
+
+    async def call(self, request: Any, patience_s: float) -> Any:
+        """aiokafka's answer to one of its requests. Raises what `ask` tells, or aiokafka's error for the version."""
+        prepared = request.prepare(self.versions)
         body = prepared.encode()
         if prepared.FLEXIBLE_VERSION:
             body = b"\x00" + body  # the header's tagged fields: none
-        self.ask(prepared.API_KEY, prepared.API_VERSION, (body,), answered, patience_s)
-        return await future
+        return _decoded(prepared, await self.answer(prepared.API_KEY, prepared.API_VERSION, (body,), patience_s))
 
     def close(self, error: Exception | None = None) -> asyncio.Future[None]:
         """Hang up at once; whoever waits hears why. The future ends when the socket is gone."""

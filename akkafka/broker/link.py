@@ -13,7 +13,6 @@ import logging
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from aiokafka import errors as kafka_errors
@@ -22,7 +21,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record import default_records, memory_records
 
 from akkafka.broker.base import BrokerUnavailableError, TopicPartition
-from akkafka.broker.channel import Answer, Channel
+from akkafka.broker.channel import Channel
 from akkafka.broker.connection import Address, Connection
 from akkafka.broker.embedded import probe
 from akkafka.errors import BrokerError
@@ -136,9 +135,7 @@ class Link:
         with self._translated(node):
             async with asyncio.timeout(limit):
                 channel = await self._connected(node)
-                future: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
-                channel.ask(key, version, body, partial(_told, future), limit)
-                answer = await future
+                answer = await channel.answer(key, version, body, limit)
         self._presence.found()
         return answer
 
@@ -305,15 +302,6 @@ _REFUSED = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
-
-
-def _told(future: asyncio.Future[memoryview], answer: Answer) -> None:
-    if future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 def _refused(settings: Connection, error: Exception) -> BrokerError:

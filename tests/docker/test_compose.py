@@ -76,6 +76,15 @@ def test_the_jvm_in_docker_is_tuned_like_the_embedded_one() -> None:
     assert {flag for flag in here if flag.startswith(("-Xm", "-XX:Max", "-XX:Tiered"))} < set(there)
 
 
+def test_only_a_broker_that_lasts_gets_the_compiler_that_costs_more_at_first(tmp_path: Path) -> None:
+    java = Provision(Path("java"), "", "", 17, Path(__file__))
+
+    def flags(lasting: bool) -> list[str]:
+        return command(Place(tmp_path), BrokerSettings(tmp_path, lasting=lasting), java, Path("fresh"))
+
+    assert set(flags(False)) - set(flags(True)) == {"-XX:TieredStopAtLevel=1"}
+
+
 def test_the_environment_is_translated_as_the_image_does() -> None:
     assert properties_of({"KAFKA_A_B": "1", "KAFKA_C__D": "2", "KAFKA_E___F": "3", "CLUSTER_ID": "x"}) == {
         "a.b": "1",

@@ -25,6 +25,8 @@ class BrokerSettings:
     # (port of a second listener, port that it advertises): whoever comes through a proxy at the latter to the former
     # stays with the proxy, as Kafka tells clients the address to come back to.
     proxied: tuple[int, int] | None = None
+    # Whether it will be busy for more than a minute: compiled code is then worth what the better compiler costs.
+    lasting: bool = True
 
     def __post_init__(self) -> None:
         _check(self.port is None or 1024 <= self.port <= 65535, "port", self.port, "from 1024 to 65535")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 import time
@@ -48,6 +49,7 @@ from akkafka.protocol.messages import Mode
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROGRESS_S = 2.0
+LASTING = 4000  # batches; see broker/embedded/jvm.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +84,22 @@ def train(request: Request) -> int:
     for path in (request.report, request.out):
         check_writable(path)
     show = make_show()
-    _fetch_data(config, request.data_dir, show)
+    samples = _fetch_data(config, request.data_dir, show)
+    batches = (request.epochs or config.run.epochs) * math.ceil(samples / config.definition.batch_size)
     home = Home(state_home(request.where.state_dir) / "networks" / name)
     home.make()
     before = signal.getsignal(signal.SIGINT)
     try:
-        return asyncio.run(_Training(request, config, flats, name, home, show, started).run())
+        training = _Training(request, config, flats, name, home, show, started, lasting=batches > LASTING)
+        return asyncio.run(training.run())
     finally:
         signal.signal(signal.SIGINT, before)  # the loop leaves Python's own behind
         show.close()
 
 
-def _fetch_data(config: Config, data_dir: Path | None, show: Show) -> None:
+def _fetch_data(config: Config, data_dir: Path | None, show: Show) -> int:
     """Have the data set whole on this machine before anything starts: a missing file is told at once, and a download
-    shows its progress in one place. Raises DataError."""
+    shows its progress in one place. The number of samples to train on. Raises DataError."""
     told = time.monotonic()
 
     def progress(what: str, done: int, total: int) -> None:
@@ -106,8 +110,9 @@ def _fetch_data(config: Config, data_dir: Path | None, show: Show) -> None:
 
     definition = config.definition
     splits: list[Split] = ["train", "validation"] if definition.plan.of(Mode.VALIDATE) else ["train"]
-    for split in splits:
-        load_data(definition.data, split, data_dir=data_dir or data_dir_from_env(), progress=progress)
+    where = data_dir or data_dir_from_env()
+    sizes = {split: len(load_data(definition.data, split, data_dir=where, progress=progress)) for split in splits}
+    return sizes["train"]
 
 
 @dataclass(slots=True)
@@ -119,6 +124,7 @@ class _Training:
     home: Home
     show: Show
     begun: float
+    lasting: bool  # whether it is so long that a broker of our own should be tuned for it
     children: Children = field(init=False)
     servers: str = ""  # that the running children were told
     conducting: Conducting | None = None
@@ -133,7 +139,7 @@ class _Training:
 
     async def run(self) -> int:
         """All of it; whatever happens, no process of ours is left."""
-        self.opening = Opening(self.request.where, self.show.say)
+        self.opening = Opening(self.request.where, self.show.say, self.lasting)
         self.children = Children(self.home.logs, {})
         self._hear_signals()
         try:

@@ -31,6 +31,7 @@ class Opening:
 
     where: Where
     say: Say
+    lasting: bool = True  # whether our own broker, if it is needed, should be tuned for a long life
     kind: str = ""  # given, local or embedded
     launched: bool = False  # it was not running before
     _lease: Lease | None = None
@@ -56,7 +57,7 @@ class Opening:
 
         home = broker_home(self.where.state_dir)
         self.launched = not status(home).running
-        settings = BrokerSettings(home, linger_s=LINGER_S)
+        settings = BrokerSettings(home, linger_s=LINGER_S, lasting=self.lasting)
         progress = self._threadsafe(self.say)
         self._acquiring = asyncio.ensure_future(in_thread(lambda: acquire(settings, progress=progress)))
 

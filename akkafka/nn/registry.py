@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from akkafka.errors import ConfigError
+from akkafka.sentences import sentence
 
 
 class Frozen(BaseModel):
     """Settings of a named thing: frozen, strict, and no key is ignored."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 T = TypeVar("T")
@@ -77,5 +76,4 @@ def _told(error: ErrorDetails) -> str:
 
 
 def _description(model: type[Frozen], error: ErrorDetails) -> str:
-    field = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
-    return (field.description or "") if field else ""
+    return sentence(model, str(error["loc"][0])) if error["loc"] else ""

@@ -40,9 +40,7 @@ _TABLES = (
 class RunSettings(BaseModel):
     """What one go at training takes; no part of the definition, so it may differ from go to go on the same network."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     epochs: int = Field(10, ge=1)
     """Training ends when each lane's source has been read so many times."""

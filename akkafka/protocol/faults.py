@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from akkafka.errors import ConfigError
 from akkafka.nn.registry import nearest
+from akkafka.sentences import sentence
 
 Path = tuple[str | int, ...]
 
@@ -124,12 +125,10 @@ def _short(value: Any) -> str:
 def _sentence(model: type[BaseModel], path: Path) -> str:
     """The sentence that stands under the field at `path`."""
     inner = _inner(model, path[:-1])
-    found = (
-        next((field for name, field in inner.model_fields.items() if (field.alias or name) == path[-1]), None)
-        if (inner and path)
-        else None
-    )
-    return (found.description or "") if found else ""
+    if not inner or not path:
+        return ""
+    found = next((name for name, field in inner.model_fields.items() if (field.alias or name) == path[-1]), None)
+    return sentence(inner, found) if found else ""
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

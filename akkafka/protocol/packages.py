@@ -37,7 +37,7 @@ _BASES: Mapping[str, type[Frozen]] = {"layer": LayerSpec, "optimizer": Optimizer
 class PackageSpec(BaseModel):
     """A package that is not akkafka's own, and what the network uses of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(pattern=f"^{_NAME}$")
     """Import name, as `--allow` takes it."""

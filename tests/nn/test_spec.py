@@ -12,6 +12,7 @@ from akkafka.errors import ConfigError, ShapeError
 from akkafka.nn.layer import Layer, Pass, Shape
 from akkafka.nn.layers.scale import Scale
 from akkafka.nn.spec import LAYERS, LayerSpec, build_sequence, layer_spec
+from akkafka.sentences import sentence
 
 from .cases import CASES, Case
 
@@ -43,7 +44,7 @@ def test_every_layer_of_the_table_has_a_row_in_the_table_of_cases() -> None:
 def test_the_table_names_each_layer_as_its_own_type_does_and_every_field_tells_what_it_is() -> None:
     for name, spec in LAYERS.items():
         assert spec.model_fields["type"].default == name
-        assert all(field.description for field in spec.model_fields.values())
+        assert all(sentence(spec, field) for field in spec.model_fields)
 
 
 @pytest.mark.parametrize(

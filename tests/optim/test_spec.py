@@ -10,6 +10,7 @@ import pytest
 from akkafka.errors import ConfigError
 from akkafka.optim.optimizer import OPTIMIZERS, optimizer_spec
 from akkafka.optim.schedule import SCHEDULES
+from akkafka.sentences import sentence
 
 from .cases import CASES, Case
 
@@ -27,7 +28,7 @@ def test_a_spec_survives_the_way_through_json_with_its_schedule(case: Case) -> N
 def test_the_tables_name_each_entry_as_its_own_type_does_and_every_field_tells_what_it_is() -> None:
     for name, spec in [*OPTIMIZERS.items(), *SCHEDULES.items()]:
         assert spec.model_fields["type"].default == name
-        assert all(field.description for field in spec.model_fields.values())
+        assert all(sentence(spec, field) for field in spec.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from akkafka.errors import AkkafkaError, ConfigError, DataError, ShapeError
 from akkafka.protocol import config
 from akkafka.protocol.config import RunSettings, bundled, load_config
 from akkafka.protocol.definition import parse_definition
+from akkafka.sentences import sentence
 from tests.protocol.cases import unhurried
 
 GOOD = """
@@ -96,7 +97,7 @@ def test_run_settings_are_no_part_of_the_definition(write: Write) -> None:
 
 
 def test_every_run_setting_has_a_sentence() -> None:
-    assert all((field.description or "").endswith(".") for field in RunSettings.model_fields.values())
+    assert all(sentence(RunSettings, field).endswith(".") for field in RunSettings.model_fields)
 
 
 def test_own_data_are_described_in_the_definition(tmp_path: Path, write: Write) -> None:

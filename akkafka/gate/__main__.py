@@ -12,6 +12,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Annotated
 
@@ -19,6 +20,7 @@ import typer
 
 from akkafka.broker.base import OffsetGoneError
 from akkafka.broker.connection import Connection
+from akkafka.broker.expected import prepare
 from akkafka.broker.library import Library
 from akkafka.broker.network import Network, wait_for
 from akkafka.broker.patience import patiently
@@ -30,9 +32,11 @@ from akkafka.gate.model import Model
 from akkafka.gate.shell import Gate, library_for
 from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
+from akkafka.protocol.definition import Definition
 from akkafka.protocol.figures import GateFigures
 
 STANDBY_PATIENCE_S = 5.0
+HOSTED: type[Gate] = Gate  # `bench cost` hosts another kind
 STOCK_S = 1.0  # between two looks for a published data set
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -90,6 +94,7 @@ def check_gates(network: Network, gates: list[int]) -> None:
 async def host_gates(host: Host, network_name: str | None, gates: list[int], manner: Manner = Manner()) -> int:
     """Host the gates until asked to leave."""
     asyncio.get_running_loop().run_in_executor(None, import_module, "numba")  # 0.3 s, while the broker is asked
+    prepare(partial(_load_kernels, gates))
     broker = await host.reach()
     waiting = asyncio.create_task(wait_for(broker, network_name, say))
     leaving = asyncio.create_task(host.leave.wait())
@@ -105,6 +110,12 @@ async def host_gates(host: Host, network_name: str | None, gates: list[int], man
         for gate in gates:
             group.create_task(_host_gate(host, network, gate, manner))
     return 0
+
+
+def _load_kernels(gates: list[int], definition: Definition) -> None:
+    """Those that the gates need."""
+    for gate in gates:
+        Model(definition, gate, definition.new_run(), "").warm_up()
 
 
 async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) -> None:
@@ -128,7 +139,7 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
             await side.close()
             working.set()
             if not host.leave.is_set():
-                await _work(host, watch, Gate(broker, network, gate, process, library), process, manner)
+                await _work(host, watch, HOSTED(broker, network, gate, process, library), process, manner)
         except OffsetGoneError as error:
             overtaken.begin_anew(error)
         finally:

@@ -17,13 +17,17 @@ import typer
 
 from akkafka.broker.base import OffsetGoneError
 from akkafka.broker.connection import Connection
+from akkafka.broker.expected import prepare
 from akkafka.broker.network import Network, wait_for
 from akkafka.broker.process import Host, Main, process_name, run_process, say, tell
 from akkafka.broker.trimming import Overtaken
 from akkafka.errors import AkkafkaError
 from akkafka.nn.allow import allow_packages
+from akkafka.nn.losses import loss_named
+from akkafka.protocol.definition import Definition
 from akkafka.protocol.messages import Mode
 from akkafka.sentinel.evaluate import EvaluationSentinel, PassRunner, loss_evaluator
+from akkafka.sentinel.loss import warm_up
 from akkafka.sentinel.source import Wanted, load_split, passing_batch, published
 from akkafka.sentinel.train import TrainSentinel
 
@@ -48,6 +52,7 @@ Allow = Annotated[list[str] | None, typer.Option("--allow", help="Package with o
 
 async def _network(host: Host, name: str | None) -> Network | None:
     """The network once it is defined; None if asked to leave before."""
+    prepare(_load_loss)
     broker = await host.reach()
     waiting = asyncio.create_task(wait_for(broker, name, say))
     leaving = asyncio.create_task(host.leave.wait())
@@ -59,6 +64,11 @@ async def _network(host: Host, name: str | None) -> Network | None:
     network = waiting.result()
     say(f"network {network.name!r}, run {network.run}")
     return network
+
+
+def _load_loss(definition: Definition) -> None:
+    """With its kernels."""
+    warm_up(loss_named(definition.loss, definition.loss_settings))
 
 
 async def _train(host: Host, name: str | None, wanted: Wanted, epochs: int | None, window: int | None) -> int:

@@ -29,7 +29,7 @@ class Evaluator:
 
         Compiles the loss if that was not done yet.
         """
-        loss(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))  # every loss takes this
+        warm_up(loss)
         narrow(np.zeros((1, 1), np.float32), form)  # compiled, or read from the cache
         self._loss, self._answer, self._form = loss, answer, form
         self._thread = ThreadPoolExecutor(1, "loss") if largest > _INLINE_ELEMENTS else None
@@ -46,6 +46,11 @@ class Evaluator:
         """End the thread."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def warm_up(loss: Loss) -> None:
+    """Compile its kernels, or read them from numba's cache."""
+    loss(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))  # every loss takes this
 
 
 def evaluate(loss: Loss, asked: Evaluate, form: Form = "float32") -> Evaluated:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from akkafka.broker import expected
 from akkafka.broker.base import Broker
 from akkafka.broker.connection import Connection
 from akkafka.broker.network import Network, check_name, define, load, name_for, reset
@@ -183,7 +184,9 @@ class _Training:
 
     def _start(self, connection: Connection) -> None:
         self.servers = connection.bootstrap_servers
-        self.children.environment = environment(kafka_environment(connection), self._threads)
+        self.home.expected.write_text(self.config.definition.canonical, encoding="utf-8")
+        told = {expected.VARIABLE: str(self.home.expected)}
+        self.children.environment = environment(kafka_environment(connection), self._threads) | told
         for worker in self._crew(connection):
             self.children.start(worker)
 

@@ -32,6 +32,11 @@ class Home:
         return self.root / "weights.npz"
 
     @property
+    def expected(self) -> Path:
+        """What the last training from here defined, for processes that start before it does."""
+        return self.root / "expected.json"
+
+    @property
     def goal(self) -> Path:
         """How far the last training from here was to go."""
         return self.root / "goal.json"
@@ -59,6 +64,7 @@ class Home:
 
 
 STANDBY = "-standby"  # end of a standby's name
+GATE: tuple[str, ...] = ("-m", "akkafka.gate")  # behind the interpreter; `bench cost` has gates of its own
 
 
 def crew(
@@ -81,7 +87,7 @@ def crew(
     sentinel = ("-m", "akkafka.sentinel")
     plan = config.definition.plan
     gates = [
-        Worker(f"gate-{layers}", Role.GATE, ("-m", "akkafka.gate", "--layer", layers, *reach))
+        Worker(f"gate-{layers}", Role.GATE, (*GATE, "--layer", layers, *reach))
         for layers in processes_of(config.run.processes, len(config.definition.gates))
     ]
     standbys = [Worker(f"{gate.name}{STANDBY}", Role.GATE, (*gate.command, "--standby")) for gate in gates if standby]

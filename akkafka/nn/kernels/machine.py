@@ -7,7 +7,9 @@ the rooms' __pycache__ (an installation brings new files and so new caches); a k
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,6 +32,27 @@ in_u8_1d = types.Array(types.uint8, 1, "C", readonly=True)
 in_i64_1d = types.Array(i64, 1, "C", readonly=True)
 i64_pair, f64_pair, ten_i64 = types.UniTuple(i64, 2), types.UniTuple(f64, 2), types.UniTuple(i64, 10)  # type: ignore[no-untyped-call]
 loss_hits_bad = types.Tuple((f64, i64, i64))  # type: ignore[no-untyped-call]
+
+
+def _defer_scipy() -> None:
+    """Have numba believe that scipy works if it is installed, as long as nobody needs it.
+
+    When the first kernel is read numba imports scipy.linalg, 0.3 s and more than all kernels of a gate, only to note
+    whether it is there: `np.dot` in a kernel would need it, and looks for itself when it is compiled. Without this
+    (another numba, say) a start takes longer, and nothing else changes.
+    """
+    if find_spec("scipy") is None:
+        return
+    linalg: Any = import_module("numba.np.linalg")
+    with suppress(AttributeError):
+        look, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+        try:
+            import_module("numba.np.arraymath")
+        finally:
+            linalg.ensure_blas = look
+
+
+_defer_scipy()
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 

@@ -151,6 +151,10 @@ class Model:
         x = wide(job.source.batch)
         return len(x), self.layer.forward(job.then, x, self._pass(True, job.key))[1]
 
+    def encoded(self, record: JournalRecord) -> bytes:
+        """As it stands in the journal."""
+        return wire.encode(record)
+
     def _recorded(
         self,
         job: e.ComputeBackward,
@@ -175,6 +179,6 @@ class Model:
             tally=message.tally,
             zeroed=zeroed,
         )
-        value = wire.encode(record)
+        value = self.encoded(record)
         state = apply_record(job.base, record, value, job.then, self.step)
         return e.BackwardComputed(job, None if below else dx, record, value, state, below, failure)

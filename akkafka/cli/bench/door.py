@@ -140,6 +140,24 @@ def recovery(
 
 
 @app.command()
+def cost(
+    config: ConfigArgument = None,
+    net: NetOption = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each turn is measured.")] = 20.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Of both in turn.")] = 5,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+) -> None:
+    """What journal and snapshots cost while nothing fails, beside gates that keep neither (for this bench only)."""
+    from akkafka.cli.bench.cost import Request
+    from akkafka.cli.bench.cost import cost as work
+
+    work(Request(config_of(config, net), tuple(overrides or ()), seed, data_dir, seconds, rounds, out))
+
+
+@app.command()
 def kernels(
     only: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Cases whose names have it; may be repeated; default: all.")

@@ -175,6 +175,7 @@ class Setting:
     overrides: tuple[str, ...] = ()
     seed: int | None = None
     data_dir: Path | None = None
+    module: str = "akkafka"  # that is run, with `train`
 
 
 def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> Steady:
@@ -197,7 +198,7 @@ def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> S
 
 def _words(setting: Setting, folder: Path) -> list[str]:
     return [
-        *("-m", "akkafka", "train", str(setting.config), "--network", "bench", "--state-dir", str(folder)),
+        *("-m", setting.module, "train", str(setting.config), "--network", "bench", "--state-dir", str(folder)),
         *("--epochs", str(FOREVER)),
         *(() if setting.seed is None else ("--seed", str(setting.seed))),
         *(() if setting.data_dir is None else ("--data-dir", str(setting.data_dir))),
@@ -273,7 +274,7 @@ class _Look:
             words = process.info["cmdline"] or []
             if any(str(self.folder) in word for word in words) and "kafka.Kafka" in words:
                 found[BROKER] = process
-            elif words[1:4] == ["-m", "akkafka", "train"] and str(self.folder) in words:
+            elif words[1:2] == ["-m"] and words[3:4] == ["train"] and str(self.folder) in words:
                 found[label_of(words, process.name())] = process
         return found
 

@@ -140,6 +140,25 @@ def recovery(
 
 
 @app.command()
+def endurance(
+    config: ConfigArgument = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Phases of peace and as many of kills, in turn.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long a phase takes.")] = 60.0,
+    every: Annotated[float, typer.Option(min=1.0, help="Seconds from one kill to the next.")] = 30.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of moments and gates.")] = 1,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    out: OutOption = None,
+) -> None:
+    """Throughput, memory and disk while gates with standbys are killed, beside the same training in peace."""
+    from akkafka.cli.bench.endurance import Request
+    from akkafka.cli.bench.endurance import endurance as work
+
+    file = config or Path("mnist")
+    work(Request(file, tuple(overrides or ()), seed, pairs, seconds, every, data_dir, out))
+
+
+@app.command()
 def cost(
     config: ConfigArgument = None,
     net: NetOption = None,

@@ -19,12 +19,13 @@ from the last certain state, and records of ours that are still due are appended
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from akkafka.errors import LogLostError
 from akkafka.gate import events as e
+from akkafka.gate.caution import Caution, Direction, Key, Step, Tried
 from akkafka.gate.inbox import Inbox
 from akkafka.gate.lane import Lane, LaneStart, Outgoing, Pending, Stashed, Statistics
 from akkafka.gate.ledger import Named
@@ -55,9 +56,14 @@ class GateCore:
     """See the module's docstring. `on(event)` returns what has to be done, in order."""
 
     def __init__(
-        self, settings: CoreSettings, start: GateState, older: dict[int, GateState], lanes: list[LaneStart]
+        self,
+        settings: CoreSettings,
+        start: GateState,
+        older: dict[int, GateState],
+        lanes: list[LaneStart],
+        tried: Mapping[Key, Tried],
     ) -> None:
-        """`older`: states of versions that open batches name, by version."""
+        """`older`: states of versions that open batches name, by version. `tried`: what others began with before."""
         self.settings = settings
         self.certain = start  # the journal has it
         self.newest = start  # certain plus what we speculate on
@@ -69,6 +75,7 @@ class GateCore:
             for i, lane in enumerate(lanes)
         ]
         self._inbox = Inbox(settings.run, settings.gate, settings.rule.fixed_lanes, self._lanes, self.statistics)
+        self._caution = Caution(tried, self._in_the_log)
         self.named: deque[Named] = deque()  # what the certain records name, for the ledger, who forgets them
         self._computing = False
         self._pending: deque[Pending] = deque()
@@ -116,6 +123,10 @@ class GateCore:
         own = self._lanes[lane]
         return own.next_forward if direction == "forward" else own.next_backward
 
+    def cautious(self, lane: int) -> bool:
+        """Whether ForwardDelivered matters in this lane."""
+        return self._caution.cautious(lane)
+
     @property
     def open_batches(self) -> int:
         """Batches forwarded and not yet applied."""
@@ -154,7 +165,9 @@ class GateCore:
         """Start the next computation, if none runs: folding first, then backward before forward."""
         if self._computing or self._halted:
             return
-        while self._may_begin and (self._begin_backward() or (self._may_begin and self._begin_forward())):
+        while self._may_begin and (
+            self._begin_backward() or (self._may_begin and self._begin_forward()) or self._lets_others()
+        ):
             pass
         if self._adrift and not self._halted:
             self._go_on_folding()
@@ -199,6 +212,9 @@ class GateCore:
         given = not (message.void or message.zeroed)
         if given and not self.settings.rule.within_reach(hop, self.newest.version):
             message, given = self._out_of_reach(event, hop), False
+        if given and self._caution.hopeless(lane.number, "backward", message.seq):
+            reason = self._given_up(lane, "backward", message.seq, event.offset)
+            message, given = replace(message, dy=None, zeroed=reason), False
         if not given and hop.version <= self.certain.version:
             lane.backwards.popleft()  # it counts without a gradient: no weights are needed
             self._compute(e.ComputeBackward(event.offset, message, hop, {}, None, None, self.newest, key=0))
@@ -213,6 +229,8 @@ class GateCore:
             source = self._input_again(lane, message.seq, hop)
             if source is None:
                 return False
+        if given and not self._may_begin_with(lane, "backward", message.seq):
+            return False
         lane.backwards.popleft()
         key = mask_key(self.settings.run, self.settings.gate, lane.number, message.seq)
         self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, source, self.newest, key))
@@ -227,6 +245,46 @@ class GateCore:
         )
         self._refuse("backward", event.message.lane, event.offset, zeroed)
         return replace(event.message, dy=None, zeroed=zeroed)
+
+    def _may_begin_with(self, lane: Lane, direction: Direction, seq: int) -> bool:
+        """Whether a batch that could be begun now is; asks for the note that it may need first."""
+        step = self._caution.step(lane.number, direction, seq)
+        if step is Step.NOTE:
+            times = self._caution.times(lane.number, direction, seq) + 1
+            self._out.append(e.NoteAttempt(lane.number, direction, seq, times))
+        return step is Step.GO
+
+    def _in_the_log(self, lane: int, direction: Direction) -> int:
+        """What came of batches before this seq is in the log, whoever did them."""
+        applied = self.certain.applied[lane]
+        return applied if direction == "backward" else max(applied, self._lanes[lane].next_backward)
+
+    def _lets_others(self) -> bool:
+        """True if others waited for a batch that cannot be begun yet, as its weights are not there."""
+        awaited = self._caution.awaited
+        if awaited is None or not self._may_begin:
+            return False
+        number, direction, seq = awaited
+        lane = self._lanes[number]
+        waiting: deque[Any] = lane.forwards if direction == "forward" else lane.backwards
+        if not waiting or waiting[0][1].message.seq != seq:
+            return False  # it is under way
+        self._caution.let_others()
+        return True
+
+    def _given_up(self, lane: Lane, direction: Direction, seq: int, offset: int) -> str:
+        """Tell; the reason."""
+        times = self._caution.times(lane.number, direction, seq)
+        gate = f"gate {self.settings.gate} ({self.settings.name})"
+        reason = f"{gate}: its {direction} pass has ended {times} processes in a row"
+        self._refuse(direction, lane.number, offset, reason)
+        return reason
+
+    def _attempt_noted(self, event: e.AttemptNoted) -> None:
+        self._caution.noted(event.lane, event.direction, event.seq)
+
+    def _forward_delivered(self, event: e.ForwardDelivered) -> None:
+        self._caution.delivered(event.lane, event.seq)
 
     def _input_again(self, lane: Lane, seq: int, hop: Hop) -> Forward | None:
         fetched = lane.inputs.get(seq)
@@ -279,10 +337,13 @@ class GateCore:
                 self.statistics.duplicates += 1
                 return True
             state = None if self._too_early(event.message) else self._forward_state(event.message)
-            if state is None:
+            message = event.message
+            hopeless = not message.void and self._caution.hopeless(lane.number, "forward", message.seq)
+            careless = message.void or hopeless
+            if state is None or not (careless or self._may_begin_with(lane, "forward", message.seq)):
                 continue
             lane.forwards.popleft()
-            self._work_forward(lane, event, state)
+            self._work_forward(lane, event, state, give_up=hopeless)
             return True
         return False
 
@@ -314,8 +375,12 @@ class GateCore:
         number = self.settings.rule.number(message.lane, message.seq)
         return self.states.get(max(0, number - self.settings.delay))
 
-    def _work_forward(self, lane: Lane, event: e.ForwardArrived, state: GateState) -> None:
+    def _work_forward(self, lane: Lane, event: e.ForwardArrived, state: GateState, *, give_up: bool) -> None:
         message = event.message
+        if give_up:
+            reason = self._given_up(lane, "forward", message.seq, event.offset)
+            self._forwarded(lane, event, state, None, None, reason, told=True)
+            return
         reason = message.void or self.settings.check_input(message)
         if reason:
             self._forwarded(lane, event, state, None, None, reason)
@@ -351,6 +416,8 @@ class GateCore:
         tape: Any,
         void: str,
         spent: tuple[int, int] = (0, 0),
+        *,
+        told: bool = False,
     ) -> None:
         hop = state.hop(source.offset)
         message = source.message
@@ -359,12 +426,12 @@ class GateCore:
             trail=(*message.trail, hop),
             x=None if void else y,
             rows=None,
-            void=self._voiced(message, void),
+            void=void if told else self._voiced(message, void),
             stamps=computed(message.stamps, spent),
         )
         if message.mode.training:
             lane.stash[message.seq] = Stashed(hop, tape)
-        if void and not message.void:
+        if void and not (message.void or told):
             self._refuse("forward", lane.number, source.offset, out.void)
         lane.outbox.append(Outgoing(source, state, out))
         self._flush(lane)
@@ -640,6 +707,8 @@ _HANDLERS: dict[type, Callable[[GateCore, Any], None]] = {
     e.ForwardComputed: GateCore._forward_computed,
     e.BackwardComputed: GateCore._backward_computed,
     e.Folded: GateCore._folded,
+    e.ForwardDelivered: GateCore._forward_delivered,
+    e.AttemptNoted: GateCore._attempt_noted,
     e.BackwardDelivered: GateCore._backward_delivered,
     e.Appended: GateCore._appended,
     e.AppendUnknown: GateCore._append_unknown,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from akkafka.errors import AkkafkaError
+from akkafka.gate.caution import Direction
 from akkafka.gate.state import GateState, Params
 from akkafka.protocol.messages import Array, Backward, Forward, Hop, JournalRecord, Narrow
 
@@ -60,6 +61,23 @@ class Folded:
 
     job: Fold
     state: GateState
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardDelivered:
+    """A copy of this batch's output is in the log; told as long as the core is cautious about the lane."""
+
+    lane: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptNoted:
+    """It has been put down that we begin this batch."""
+
+    lane: int
+    direction: Direction
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,8 @@ Event = (
     | ForwardComputed
     | BackwardComputed
     | Folded
+    | ForwardDelivered
+    | AttemptNoted
     | BackwardDelivered
     | Appended
     | AppendUnknown
@@ -251,6 +271,16 @@ class Halt:
     error: AkkafkaError
 
 
+@dataclass(frozen=True, slots=True)
+class NoteAttempt:
+    """Put down that this process begins a batch, its first one of the lane; answer with AttemptNoted."""
+
+    lane: int
+    direction: Direction
+    seq: int
+    times: int  # processes in a row that began with it, this one included
+
+
 Instruction = (
     ComputeForward
     | ComputeBackward
@@ -262,6 +292,7 @@ Instruction = (
     | FetchInput
     | RebuildState
     | TakeSnapshot
+    | NoteAttempt
     | Refuse
     | Halt
 )

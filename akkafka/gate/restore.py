@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from akkafka.broker.base import Broker, Reader, TopicPartition
@@ -10,6 +10,7 @@ from akkafka.broker.network import Network
 from akkafka.broker.reading import last_records, read_range, read_to_end, reading
 from akkafka.errors import LogLostError
 from akkafka.gate.beginning import initial_state_of
+from akkafka.gate.caution import Key, Tried
 from akkafka.gate.lane import LaneStart
 from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.model import Model
@@ -39,6 +40,7 @@ class Restored:
     ledger: Ledger  # what the snapshot topic holds
     named: list[Named]  # by the records behind the snapshot that the fold began with
     faults: list[str]  # what was found broken on the way
+    tried: Mapping[Key, Tried]  # what processes before began with
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ async def restore(
                 problem = error
                 continue
             begun = next((shot for shot in snapshots if shot.state is start), None)
-            return Restored(state, states, ledger_of(shelf, begun), named, shelf.faults)
+            return Restored(state, states, ledger_of(shelf, begun), named, shelf.faults, shelf.tried)
     raise problem or LogLostError(
         f"gate {gate} ({network.definition.gates[gate].name}): the journal begins at offset {low}, no whole snapshot "
         f"reaches that far; broken: {'; '.join(shelf.faults) or 'nothing else'}",

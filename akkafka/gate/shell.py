@@ -34,9 +34,10 @@ from akkafka.gate.model import Model
 from akkafka.gate.needs import Needs
 from akkafka.gate.numerics import numerics
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
+from akkafka.gate.snapshot import attempt_key
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
-from akkafka.protocol.messages import Backward, Forward, Message, Samples
+from akkafka.protocol.messages import Attempt, Backward, Forward, Message, Samples
 from akkafka.protocol.stamps import arrived, leaving, sent
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
@@ -112,6 +113,7 @@ class Gate:
             restored.state,
             {v: s for v, s in restored.states.items() if v != restored.state.version},
             [place.start for place in places],
+            restored.tried,
         )
         self._core.named.extend(restored.named)
         self._readers = {direction: await self._reader(direction, 500) for direction in self._held}
@@ -246,8 +248,13 @@ class Gate:
             message.seq,
             wire.encode(message),
             wire.headers(message) + sent(message),
-            lambda seq: self._needs.delivered(message.lane, seq),
+            lambda seq: self._forward_delivered(message.lane, seq),
         )
+
+    def _forward_delivered(self, lane: int, seq: int) -> None:
+        self._needs.delivered(lane, seq)
+        if self._core.cautious(lane):
+            self._do(e.ForwardDelivered(lane, seq))
 
     def _send_backward(self, instruction: e.SendBackward) -> None:
         message = leaving(instruction.message)
@@ -262,6 +269,15 @@ class Gate:
 
     def _append(self, instruction: e.AppendRecord) -> None:
         self._journal.append(instruction.value)
+
+    def _note_attempt(self, asked: e.NoteAttempt) -> None:
+        async def work() -> None:
+            run, backward = self._network.run, asked.direction == "backward"
+            note = Attempt(run, self.gate, asked.lane, backward, asked.seq, asked.times, self.process)
+            await self._journal.note(attempt_key(asked.lane, asked.direction), wire.encode(note))
+            self._do(e.AttemptNoted(asked.lane, asked.direction, asked.seq))
+
+        self._spawn(work())
 
     def _read_journal(self, instruction: e.ReadJournal) -> None:
         async def work() -> None:
@@ -343,6 +359,7 @@ class Gate:
         e.SendForward: _send_forward,
         e.SendBackward: _send_backward,
         e.AppendRecord: _append,
+        e.NoteAttempt: _note_attempt,
         e.ReadJournal: _read_journal,
         e.FetchInput: _fetch_input,
         e.RebuildState: _rebuild,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from akkafka.errors import ProtocolError
+from akkafka.gate.caution import Direction, Key, Tried
 from akkafka.gate.state import GateState
 from akkafka.gate.sums import read_sums
 from akkafka.protocol import wire
-from akkafka.protocol.messages import OlderWeights, Run, SnapshotChunk, SnapshotManifest, StateImage
+from akkafka.protocol.messages import Attempt, OlderWeights, Run, SnapshotChunk, SnapshotManifest, StateImage
 
 CHUNK_BYTES: Final = 8 << 20  # far below the limit of a message, large enough to be few
 
@@ -72,8 +73,13 @@ def _older(state: GateState) -> OlderWeights:
     return OlderWeights(state.version, state.chain, state.params)
 
 
+def attempt_key(lane: int, direction: Direction) -> bytes:
+    """Key in the compacted topic of what a process began with: the last one counts."""
+    return f"attempt/{direction}/{lane:04d}".encode()
+
+
 class Shelf:
-    """The snapshot topic as it is read: collects chunks and manifests, gives the newest that is whole.
+    """The snapshot topic as it is read: collects chunks and manifests, gives the newest that is whole; and attempts.
 
     `faults` tells what was found broken, for eyes and for `akkafka audit`.
     """
@@ -84,6 +90,7 @@ class Shelf:
         self._versions: dict[bytes, int] = {}  # of the chunks
         self._manifests: dict[bytes, SnapshotManifest] = {}
         self.faults: list[str] = []
+        self.tried: dict[Key, Tried] = {}
 
     def put(self, key: bytes | None, value: bytes | None) -> None:
         """Take a record of the topic, in order."""
@@ -99,10 +106,12 @@ class Shelf:
         except ProtocolError as error:
             self.faults.append(f"record {key[:80]!r}: {error}")
             return
-        if not isinstance(message, SnapshotChunk | SnapshotManifest):
+        if not isinstance(message, SnapshotChunk | SnapshotManifest | Attempt):
             self.faults.append(f"record {key[:80]!r}: a {type(message).__name__}")
         elif message.run != self._run or message.gate != self._gate:
             self.faults.append(f"record {key[:80]!r}: of run {message.run}, gate {message.gate}")
+        elif isinstance(message, Attempt):
+            self.tried[message.lane, "backward" if message.backward else "forward"] = Tried(message.seq, message.times)
         elif isinstance(message, SnapshotChunk):
             self._chunks[key] = message.data
             self._versions[key] = message.version

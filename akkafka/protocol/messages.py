@@ -187,6 +187,19 @@ class SnapshotChunk:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """A process of a gate begins a batch, its first one of this lane and direction: gate/caution.py says what for."""
+
+    run: Run
+    gate: int
+    lane: int
+    backward: bool
+    seq: int
+    times: int  # processes in a row that began with it, this one included
+    writer: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SnapshotManifest:
     """Written last: only what it names, and whose hashes agree, is a snapshot."""
 
@@ -299,6 +312,7 @@ Message = (
     | JournalRecord
     | SnapshotChunk
     | SnapshotManifest
+    | Attempt
     | StateImage
     | SamplesChunk
     | SamplesManifest

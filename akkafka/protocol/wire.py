@@ -341,12 +341,27 @@ def _read_letter(f: Fields) -> m.DeadLetter:
     )  # fmt: skip
 
 
+def _attempt(a: m.Attempt) -> Written:
+    return 13, {
+        "run": a.run.bytes, "gate": a.gate, "lane": a.lane, "backward": int(a.backward), "seq": a.seq,
+        "times": a.times, "writer": a.writer,
+    }, {}  # fmt: skip
+
+
+def _read_attempt(f: Fields) -> m.Attempt:
+    return m.Attempt(
+        run=f.run(), gate=f.number("gate"), lane=f.number("lane"), backward=bool(f.number("backward")),
+        seq=f.number("seq"), times=f.number("times"), writer=f.text("writer"),
+    )  # fmt: skip
+
+
 _ENCODERS: Final[Mapping[type, Callable[[Any], Written]]] = {
     m.Forward: _forward,
     m.Backward: _backward,
     m.JournalRecord: _journal,
     m.SnapshotChunk: _chunk,
     m.SnapshotManifest: _manifest,
+    m.Attempt: _attempt,
     m.StateImage: _image,
     m.SamplesChunk: _piece,
     m.SamplesManifest: _samples,
@@ -368,5 +383,6 @@ _DECODERS: Final[Mapping[int, Callable[[Fields], m.Message]]] = {
     10: _read_image,
     11: _read_piece,
     12: _read_samples,
+    13: _read_attempt,
 }
 _LONG: Final = frozenset({5, 8, 10, 12})  # kinds whose lists may be long: manifests, figures, states

@@ -18,7 +18,8 @@ from akkafka.experiment.chain import Chain
 from akkafka.experiment.tables import experiment
 from akkafka.experiment.trial import Method, Trial, perform
 from akkafka.gate.restore import restore
-from akkafka.protocol.definition import Definition, LaneSpec, ScheduleSpec, TrainLanes
+from akkafka.protocol.definition import Definition
+from akkafka.protocol.settings import LaneSpec, ScheduleSpec, TrainLanes
 
 from ..conftest import Run
 from ..pipeline.fleet import fleet, journal

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
+from akkafka.gate.caution import Caution, Direction, Step
 from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.lane import LaneStart
 from akkafka.gate.state import CountingRule, GateState, apply_record, initial_state
@@ -45,6 +46,16 @@ def after(state: GateState, record: JournalRecord, then: GateState | None = None
     return apply_record(state, record, wire.encode(record), (then or state).params, toy.step)
 
 
+class Carefree(Caution):
+    """Has nothing put down and waits for nothing: benches of other rules need not play that part."""
+
+    def step(self, lane: int, direction: Direction, seq: int) -> Step:
+        return Step.GO
+
+    def cautious(self, lane: int) -> bool:
+        return False
+
+
 class Bench:
     """Collects what a core of gate 0 asks for; `did` gives it out by kind, once."""
 
@@ -60,7 +71,9 @@ class Bench:
             start,
             older,
             lanes or [LaneStart() for _ in start.applied],
+            {},
         )
+        self.core._caution = Carefree({}, self.core._in_the_log)
         self.asked: list[e.Instruction] = []
 
     def on(self, event: e.Event) -> list[e.Instruction]:

@@ -14,7 +14,7 @@ from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.lane import LaneStart
 from akkafka.gate.state import CountingRule
 
-from .bench import RUN, Bench, after, entry, record_of, zero
+from .bench import RUN, Bench, Carefree, after, entry, record_of, zero
 
 REACH = 2
 OLD = zero().hop(0)
@@ -26,7 +26,8 @@ class NearBench(Bench):
     def __init__(self) -> None:
         super().__init__()
         settings = CoreSettings(run=RUN, name="fc", gate=0, rule=CountingRule(0, reach=REACH), snapshot_seconds=1e30)
-        self.core = GateCore(settings, zero(), {}, [LaneStart(), LaneStart()])
+        self.core = GateCore(settings, zero(), {}, [LaneStart(), LaneStart()], {})
+        self.core._caution = Carefree({}, self.core._in_the_log)
 
 
 def test_a_record_counts_up_to_its_reach_and_not_beyond() -> None:

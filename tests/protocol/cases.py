@@ -52,6 +52,7 @@ EXAMPLES: dict[str, m.Message] = {
         tally=TALLY,
     ),
     "chunk": m.SnapshotChunk(RUN, 1, 900, "gate-1", 2, b"\x00piece\xff"),
+    "attempt": m.Attempt(RUN, 1, 3, True, 41, 2, "gate-1"),
     "manifest": m.SnapshotManifest(
         RUN, 1, 900, "gate-1", b"0123456789abcdef", 901, {0: 450, 1: 451}, {0: 460, 1: 461},
         (b"h" * 32, b"i" * 32), 7654, ((0, 450, 2, 9, 5, 7, 3, 0, 80_000), (1, 2**63 - 1)), (400, 500),
@@ -166,6 +167,7 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
         texts, issued_ns=numbers, rows=st.builds(m.Rows, chains, rows),
     ),
     "chunk": st.builds(m.SnapshotChunk, runs, numbers, numbers, texts, numbers, st.binary()),
+    "attempt": st.builds(m.Attempt, runs, numbers, numbers, st.booleans(), numbers, numbers, texts),
     "manifest": st.builds(
         m.SnapshotManifest, runs, numbers, numbers, texts, chains, numbers, lanes, lanes,
         hashes, numbers,

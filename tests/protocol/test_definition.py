@@ -17,13 +17,12 @@ from akkafka.errors import ConfigError, ShapeError
 from akkafka.protocol.definition import (
     MAX_LANES,
     Definition,
-    LaneSpec,
-    TrainLanes,
     lane_plan,
     mask_key,
     parse_definition,
 )
 from akkafka.protocol.messages import Mode, Run
+from akkafka.protocol.settings import LaneSpec, TrainLanes
 from tests.protocol.cases import unhurried
 
 SGD = {"type": "sgd", "lr": 0.1}

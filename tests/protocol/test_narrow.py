@@ -10,9 +10,9 @@ import pytest
 from akkafka.errors import AkkafkaError, ConfigError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
-from akkafka.protocol.definition import EdgeSpec
 from akkafka.protocol.messages import Backward, Narrow
 from akkafka.protocol.narrow import FORMS, Form, narrow, shown, wide
+from akkafka.protocol.settings import EdgeSpec
 from tests.protocol.cases import RUN
 
 X = np.array([[1.0, -2.5], [3e-5, 700.0], [0.0, -0.1]], np.float32)

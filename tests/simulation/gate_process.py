@@ -14,10 +14,10 @@ from akkafka.gate.core import CoreSettings, GateCore
 from akkafka.gate.ledger import Ledger, kept_of
 from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import MissingWeightsError
-from akkafka.gate.snapshot import to_records
+from akkafka.gate.snapshot import attempt_key, to_records
 from akkafka.gate.state import GateState, apply_record
 from akkafka.protocol import wire
-from akkafka.protocol.messages import Backward, Forward, JournalRecord
+from akkafka.protocol.messages import Attempt, Backward, Forward, JournalRecord
 
 from . import codec, toy
 from .gate_start import GateStart, read_journal, read_shelf, rebuilt, rule
@@ -44,6 +44,7 @@ class GateProcess:
         self._questions: list[e.ReadJournal | e.FetchInput | e.RebuildState] = []
         self._answers: deque[e.Event] = deque()  # about appends, in order
         self._saving: deque[Callable[[], None]] = deque()
+        self._notes: deque[e.NoteAttempt] = deque()
         self._now = 0.0
         self.ledger = Ledger()
         self._needs = Needs(world.scenario.all_lanes, world.scenario.window)
@@ -69,6 +70,8 @@ class GateProcess:
         moves.extend((self._answer, question) for question in self._questions)
         if self._saving:
             moves.append((self._save, None))
+        if self._notes:
+            moves.append((self._put_note, None))
         return moves
 
     def _reading_moves(self, core: GateCore, moves: list[Move]) -> None:
@@ -132,7 +135,7 @@ class GateProcess:
             return
         if found is None:
             return
-        self.core = self.world.cores.gate(self._settings(), found.state, found.older, found.lanes)
+        self.core = self.world.cores.gate(self._settings(), found.state, found.older, found.lanes, found.tried)
         self._company = Company(self.world.scenario.burst)
         self.core.named.extend(found.named)
         self.ledger = found.ledger
@@ -194,6 +197,8 @@ class GateProcess:
             self._do(e.BackwardDelivered(where.partition, item.seq))
         else:
             self._needs.delivered(where.partition, item.seq)
+            if self.core is not None and self.core.cautious(where.partition):
+                self._do(e.ForwardDelivered(where.partition, item.seq))
 
     def trim(self) -> None:
         """What of the own inputs nobody needs goes."""
@@ -280,6 +285,10 @@ class GateProcess:
 
     def _compute(self, _: None) -> None:
         job, self._job = self._job, None
+        if job is not None and self._deadly(job):
+            self.world.kills += 1
+            self.crash()
+            return
         match job:
             case e.ComputeForward():
                 self._do(self._forward(job))
@@ -287,6 +296,12 @@ class GateProcess:
                 self._do(self._backward(job))
             case e.Fold():
                 self._do(e.Folded(job, apply_record(job.base, job.record, job.value, job.then, toy.step)))
+
+    def _deadly(self, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> bool:
+        if isinstance(job, e.Fold) or job.message.void or (isinstance(job, e.ComputeBackward) and job.message.zeroed):
+            return False
+        direction = "forward" if isinstance(job, e.ComputeForward) else "backward"
+        return (self.gate, direction, job.message.lane, job.message.seq) in self.world.scenario.killers
 
     def _poisoned(self, lane: int, seq: int, once_in: int) -> bool:
         return (lane, seq) in self.world.scenario.poison and self.world.choices.pick(once_in) == 1
@@ -334,6 +349,17 @@ class GateProcess:
             self._saving.append(partial(self._put_snapshot, key, value))
         self._saving.append(partial(self._verify, state, older))
 
+    def _note(self, asked: e.NoteAttempt) -> None:
+        self._notes.append(asked)
+
+    def _put_note(self, _: None) -> None:
+        asked = self._notes.popleft()
+        backward = asked.direction == "backward"
+        note = Attempt(RUN, self.gate, asked.lane, backward, asked.seq, asked.times, self.name)
+        self._put_snapshot(attempt_key(asked.lane, asked.direction), wire.encode(note))
+        self.world.tried[self.gate, asked.direction, asked.lane, asked.seq] += 1
+        self._do(e.AttemptNoted(asked.lane, asked.direction, asked.seq))
+
     def _save(self, _: None) -> None:
         self._saving.popleft()()
 
@@ -378,6 +404,7 @@ _ACTIONS: dict[type, Callable[[Any, Any], None]] = {
     e.FetchInput: GateProcess._ask,
     e.RebuildState: GateProcess._ask,
     e.TakeSnapshot: GateProcess._snapshot,
+    e.NoteAttempt: GateProcess._note,
     e.Refuse: GateProcess._refuse,
     e.Halt: GateProcess._halt,
 }

@@ -6,9 +6,11 @@ versions that they name; the other way round a second owner at work looks like a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from akkafka.gate import recovery
+from akkafka.gate.caution import Key, Tried
 from akkafka.gate.lane import LaneStart
 from akkafka.gate.ledger import Ledger, Named, ledger_of
 from akkafka.gate.recovery import Folding, MissingWeightsError, OutputFact
@@ -69,6 +71,7 @@ class Found:
     positions: list[int]  # of the forward lanes
     ledger: Ledger
     named: list[Named]
+    tried: Mapping[Key, Tried]
 
 
 @dataclass(slots=True, eq=False)
@@ -79,13 +82,15 @@ class GateStart:
     gate: int
     facts: list[list[OutputFact]] = field(default_factory=list)
     snapshots: list[Snapshot] | None = None
+    tried: Mapping[Key, Tried] = field(default_factory=dict)
 
     def read_next(self) -> Found | None:
         """Raises LogLostError (OffsetGoneError, MissingWeightsError) if what it needs went away meanwhile."""
         if len(self.facts) < self.world.scenario.all_lanes:
             self.facts.append(read_outputs(self.world, self.gate, len(self.facts)))
         elif self.snapshots is None:
-            self.snapshots = list(read_shelf(self.world, self.gate).snapshots())
+            shelf = read_shelf(self.world, self.gate)
+            self.snapshots, self.tried = list(shelf.snapshots()), shelf.tried
         else:
             return self._found(self.snapshots)
         return None
@@ -97,7 +102,7 @@ class GateStart:
         starts = [start for start, _ in places]
         recovery.check_outputs(self.gate, state, [OutputFact(0, hop) for start in starts for _, hop in start.open])
         older = {version: s for version, s in states.items() if version != state.version}
-        return Found(state, older, starts, [offset for _, offset in places], ledger, noted)
+        return Found(state, older, starts, [offset for _, offset in places], ledger, noted, self.tried)
 
     def _folded(
         self, snapshots: list[Snapshot], keep: set[int]

@@ -10,6 +10,7 @@ import pytest
 
 from akkafka.gate import core, inbox, ledger, recovery
 from akkafka.gate import events as e
+from akkafka.gate.caution import Caution, Direction, Step
 from akkafka.gate.core import GateCore
 from akkafka.gate.lane import Lane, LaneStart
 from akkafka.gate.ledger import Kept
@@ -38,6 +39,9 @@ _SPOILED: Mapping[str, Any] = {
 }  # fmt: skip
 _POISONED: Mapping[str, Any] = {"window": 3, "poison": frozenset({(0, 1), (0, 2)}), "snapshots": False}
 _CROWDED: Mapping[str, Any] = {"lanes": 3, "gates": 1, "fixed": False, "window": 3, "batches": 9, "eval_lanes": 0}
+_DEADLY: Mapping[str, Any] = {
+    "killers": frozenset({(0, "backward", 0, 1)}), "faults": False, "lanes": 1, "batches": 4, "fixed": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -355,6 +359,20 @@ def _zeroed_must_be_within_reach(patch: Patch) -> None:
     patch.setattr(CountingRule, "counts", counts)
 
 
+def _forgets_attempts(patch: Patch) -> None:
+    patch.setattr(Caution, "times", lambda self, lane, direction, seq: 0)
+
+
+def _begins_before_it_is_put_down(patch: Patch) -> None:
+    honest = Caution.step
+
+    def step(self: Caution, lane: int, direction: Direction, seq: int) -> Step:
+        self.noted(lane, direction, seq)
+        return honest(self, lane, direction, seq)
+
+    patch.setattr(Caution, "step", step)
+
+
 MUTANTS = [
     Mutant("a gate takes duplicates for new batches", lambda p: p.setattr(inbox, "judge", _takes_duplicates)),
     Mutant("a gate takes batches ahead of their turn", lambda p: p.setattr(inbox, "judge", _takes_gaps)),
@@ -405,4 +423,6 @@ MUTANTS = [
         {"eval_lanes": 1, "forging": True},
     ),
     Mutant("a pass forgets the batches of a lost lane", _forgets_lost_batches, {"eval_lanes": 1}),
+    Mutant("what others died of is forgotten", _forgets_attempts, _DEADLY),
+    Mutant("a batch is begun before that is put down", _begins_before_it_is_put_down, _DEADLY),
 ]

@@ -167,7 +167,7 @@ class Oracle:
         assert (m.cursor, m.after, m.tag, m.mode) == (given.cursor, given.after, given.tag, given.mode), told
         assert toy.number(m.context["t"]) == toy.number(given.context["t"]), told
         if m.void:
-            assert given.void == m.void or (not given.void and (lane, m.seq) in self.world.scenario.poison), told
+            assert given.void == m.void or (not given.void and self.world.unlucky(lane, m.seq)), told
             return
         assert not given.void, f"{told}: a void batch came to life"
         self._check_held(m, version, told)
@@ -214,7 +214,7 @@ class Oracle:
         if given.zeroed:
             assert zeroed == given.zeroed, f"{told}: {zeroed or 'whole'}, it was zeroed above: {given.zeroed}"
         elif zeroed and not self._out_of_reach(gate, time, given.trail):
-            assert (given.lane, given.seq) in self.world.scenario.poison, f"{told}: zeroed without reason: {zeroed}"
+            assert self.world.unlucky(given.lane, given.seq), f"{told}: zeroed without reason: {zeroed}"
 
     def _out_of_reach(self, gate: int, time: int, trail: tuple[Hop, ...]) -> bool:
         """The forward's weights are that old; what the gate has done and not yet written counts as well."""
@@ -245,7 +245,7 @@ class Oracle:
                 if output.message.void:
                     assert m.void == output.message.void, f"{told}: a void batch came to life"
                 elif m.void:
-                    assert (lane, m.seq) in self.world.scenario.poison, f"{told}: void without reason: {m.void}"
+                    assert self.world.unlucky(lane, m.seq), f"{told}: void without reason: {m.void}"
                 else:
                     y, t = toy.number(output.message.x), toy.number(output.message.context["t"])
                     assert toy.number(m.dy) == toy.loss_gradient(y, t), told
@@ -299,7 +299,7 @@ class Oracle:
                 continue  # whether that was so is looked at where the batch is zeroed
             if message.lane >= self.world.scenario.lanes and not self.world.scenario.walks:
                 continue  # a pass whose lane stands further than its last message told passes over what others issued
-            assert (message.lane, message.seq) in self.world.scenario.poison, f"refused without reason: {refused}"
+            assert self.world.unlucky(message.lane, message.seq), f"refused without reason: {refused}"
 
     def _check_passes(self) -> None:
         gates = self.world.scenario.gates

@@ -31,6 +31,7 @@ class Scenario:
     max_staleness: int = 64
     reach: int = 64  # of the arrival schedule; far less than in a real life, so that sleepers meet it
     poison: frozenset[tuple[int, int]] = frozenset()  # (lane, seq) that some gate or the loss cannot process
+    killers: frozenset[tuple[int, str, int, int]] = frozenset()  # gate, direction, lane, seq: ends who computes it
     snapshots: bool = True
     trims: bool = False
     rereads_homes: bool = True  # who takes a lane hears its homecomings from where the standing was read
@@ -85,6 +86,11 @@ def _one_sample(cursor: Cursor, batches: int) -> Tally:
     return tally_of(np.array([cursor.batch], np.uint32), cursor.epoch, 0, batches)
 
 
+def _killers(choices: Choices, lanes: int) -> frozenset[tuple[int, str, int, int]]:
+    direction = one_of(choices, ("forward", "backward"))
+    return frozenset({(choices.pick(2), direction, choices.pick(lanes), choices.pick(4))})
+
+
 def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
     """Any scenario; small, as faults need few batches to meet."""
     lanes = one_of(choices, (1, 2, 1, 3))
@@ -113,5 +119,6 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         steps=one_of(choices, (60, 150, 30)),
         gate_window=0 if fixed else one_of(choices, (0, 1, 2)),
         burst=one_of(choices, (1, 2, 3)),
+        killers=_killers(choices, lanes) if choices.pick(4) == 1 else frozenset(),
         real_codec=real_codec,
     )

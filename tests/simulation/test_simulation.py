@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akkafka.gate import events as e
+from akkafka.gate.caution import LIMIT
 from akkafka.gate.core import GateCore
 
 from .choices import Listed
@@ -64,6 +65,21 @@ def test_a_fixed_schedule_equals_the_plain_loop_for_any_delay(delay: int) -> Non
 def test_one_lane_with_a_window_of_one_equals_the_synchronous_loop_whatever_happens() -> None:
     for seed in range(150):
         live_seed(seed, lanes=1, window=1, fixed=False, poison=frozenset())
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_only_a_batch_that_ends_its_processes_is_given_up(lanes: int, direction: str) -> None:
+    killer = (0, direction, 0, 1)
+    for seed in range(100):
+        scenario: dict[str, Any] = {"lanes": lanes, "batches": 4, "max_staleness": 64, "reach": 64}
+        world = live_seed(seed, faults=False, killers=frozenset({killer}), poison=frozenset(), **scenario)
+        assert LIMIT <= world.kills <= LIMIT + 2, f"seed {seed}"
+        assert {key for key, times in world.tried.items() if times >= LIMIT} == {killer}, f"seed {seed}"
+        given_up = [refused for refused in world.refused if "in a row" in refused.reason]
+        assert {(refused.where.topic, refused.where.partition) for refused in given_up} == {
+            (world.forward(0, 0) if direction == "forward" else world.backward(1, 0))
+        }, f"seed {seed}"
 
 
 def test_a_seed_gives_the_same_life_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from akkafka.broker.base import Record, TopicPartition, TopicSpec
 from akkafka.broker.memory_log import MemoryLog
 from akkafka.errors import AkkafkaError
+from akkafka.gate.caution import LIMIT
 from akkafka.gate.core import GateCore
 from akkafka.protocol.messages import Backward, Forward, Run
 from akkafka.protocol.topics import Topics
@@ -82,6 +84,8 @@ class World:
     halts: list[AkkafkaError] = field(default_factory=list)
     trims: int = 0  # of journals
     edge_trims: int = 0
+    kills: int = 0  # by batches that end who computes them
+    tried: Counter[tuple[int, str, int, int]] = field(default_factory=Counter)  # gate, direction, lane, seq: notes
     log: MemoryLog = field(init=False)
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
@@ -101,6 +105,11 @@ class World:
             for lane in range(s.all_lanes):
                 self.ends[self.forward(i, lane)] = LaneEnd(_forward_fits(i, lane))
                 self.ends[self.backward(i, lane)] = LaneEnd(_backward_fits(s.gates, lane))
+
+    def unlucky(self, lane: int, seq: int) -> bool:
+        """Whether there may be a reason to leave a training batch out: poison, or as many dead as it takes."""
+        given_up = any(n >= LIMIT and key[2:] == (lane, seq) for key, n in self.tried.items())
+        return given_up or (lane, seq) in self.scenario.poison
 
     # --- names ------------------------------------------------------------------------------------
 

@@ -57,6 +57,9 @@ class BareJournal(Journal):
         """At the next turn of the loop: answers never come from within."""
         asyncio.get_running_loop().call_soon(self._answer, e.Appended(next(self._offsets)))
 
+    async def note(self, key: bytes, value: bytes) -> None:
+        """Nor of this."""
+
 
 class BareKeeper(SnapshotKeeper):
     """Says of every snapshot that it has been read back whole."""

@@ -20,8 +20,9 @@ from akkafka.nn.layers.reshape import ReshapeSpec
 from akkafka.nn.layers.scale import ScaleSpec
 from akkafka.nn.spec import LayerSpec
 from akkafka.optim.sgd import SgdSpec
-from akkafka.protocol.definition import Definition, GateSpec
+from akkafka.protocol.definition import Definition
 from akkafka.protocol.messages import Mode
+from akkafka.protocol.settings import GateSpec
 
 HINT = (
     "Peers know flatten, reshape, scale, linear, conv2d, max-pool2d and relu, SGD, and one training lane: as in the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pytest
 from akkafka.broker.base import TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import define
-from akkafka.cli.bench.bare import MODULE, BareGate
-from akkafka.cli.bench.cost import lines, report, share
+from akkafka.cli.bench.bare import BareGate
+from akkafka.cli.bench.cost import Request, cost, lines, report, share
 from akkafka.cli.bench.machine import Calm
-from akkafka.cli.bench.pipeline import Setting, Steady, measured
+from akkafka.cli.bench.pipeline import Steady
 from akkafka.gate.state import GateState
 from akkafka.sentinel.source import Wanted
 from akkafka.sentinel.train import TrainSentinel
@@ -72,6 +73,11 @@ def test_bare_gates_learn_the_same_weights_and_keep_nothing(run: Run, unique: Ca
 
 
 @pytest.mark.kafka
-def test_a_bare_training_runs_over_kafka() -> None:
-    found = measured(Setting(Path("digits"), module=MODULE), 2.0, lambda line: None)
-    assert found.batches > 0 and {"gate-0", "gate-1", "gate-2", "broker"} <= found.cpu_seconds.keys()
+def test_both_trainings_take_turns_over_one_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cost(Request(Path("digits"), (), None, None, 2.0, 2, tmp_path / "cost.json"))
+    told = json.loads((tmp_path / "cost.json").read_text())
+    assert told["share"] < 1.0
+    for name in ("whole", "bare"):
+        assert [one["batches"] > 0 for one in told["rounds"][name]] == [True, True], name
+        assert {"gate-0", "gate-1", "gate-2", "broker"} <= told["rounds"][name][0]["cpu_seconds"].keys()
+    assert "of the throughput" in capsys.readouterr().out

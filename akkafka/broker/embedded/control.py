@@ -26,12 +26,15 @@ PORT_ATTEMPTS = 3
 Progress = Callable[[str], None]
 
 
+ENDING = ("stopping", "archiving", "stopped", "failed")  # phases
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """What is known of the broker of one state directory."""
 
     running: bool  # a broker answers, or is being brought up
-    phase: str  # starting, ready, restarting, stopping, stopped, failed; "none" if there never was one
+    phase: str  # starting, ready, restarting, stopping, archiving, stopped, failed; "none" if there never was one
     bootstrap: str | None
     pid: int | None  # of the supervisor
     jvm_pid: int | None
@@ -131,7 +134,7 @@ class _Acquisition:
         if lock is None:
             # `is_held` too: somebody's look at the lock (a shared one, for microseconds) is not a supervisor.
             phase = read_json(self.place.state).get("phase")
-            return is_held(self.place.supervisor_lock) and phase not in ("stopping", "stopped", "failed")
+            return is_held(self.place.supervisor_lock) and phase not in ENDING
         with lock:
             if self.provided is None:
                 return False
@@ -215,7 +218,7 @@ def status(state_dir: Path) -> BrokerStatus:
         report |= _silent_death(place)
         phase = "stopped"
     return BrokerStatus(
-        running=alive and phase not in ("stopping", "stopped", "failed"),
+        running=alive and phase not in ENDING,
         phase=phase,
         bootstrap=report.get("bootstrap") if alive else None,
         pid=report.get("supervisor_pid") if alive else None,
@@ -258,7 +261,7 @@ def start(settings: BrokerSettings, progress: Progress) -> str:
         return lease.bootstrap
 
 
-def stop(state_dir: Path, progress: Progress, *, force: bool = False, timeout_s: float = 40.0) -> bool:
+def stop(state_dir: Path, progress: Progress, *, force: bool = False, timeout_s: float = 100.0) -> bool:
     """Take back what `start` gave. True if no broker runs any more when this returns.
 
     While others hold leases the broker goes on (False, and `progress` says who); `force` ends it all the same.

@@ -30,6 +30,7 @@ STARTING_TICK_S = 0.02
 PROBE_S = 1.0
 FAST_FAILURE_S = 10.0  # a JVM that dies sooner than this after it was ready counts as a fast failure
 MAX_FAST_FAILURES = 4
+ARCHIVE_S = 60.0  # more for a JVM that writes its class archive: seconds on an idle machine, more on a busy one
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0)
 
 
@@ -128,16 +129,31 @@ class Supervisor:
         self._say("stopping")
         if self.jvm is not None:
             self.jvm.terminate()
-            try:
-                self.jvm.wait(self.orders["stop_timeout_s"])
-            except subprocess.TimeoutExpired:
-                self._log(f"the JVM did not end within {self.orders['stop_timeout_s']} s and is killed")
-                kill(self.jvm)
-                self.jvm.wait()
+            begun = self.clock()
+            while not self._ended_within(TICK_S):
+                if self.clock() - begun > self.orders["stop_timeout_s"] + (ARCHIVE_S if self._archiving else 0.0):
+                    self._log(f"the JVM did not end within {self.clock() - begun:.0f} s and is killed")
+                    kill(self.jvm)
+                    self.jvm.wait()
         self._keep_archive()
         self.place.held.unlink(missing_ok=True)
         self._say("stopped", jvm_pid=None)
         return 0
+
+    def _ended_within(self, seconds: float) -> bool:
+        assert self.jvm is not None, "the caller looks"
+        with suppress(subprocess.TimeoutExpired):
+            self.jvm.wait(seconds)
+        return self.jvm.poll() is not None
+
+    @property
+    def _archiving(self) -> bool:
+        """Whether Kafka has ended and the JVM writes its class archive, for the first start on this machine."""
+        fresh = self.orders.get("archive_fresh")
+        writing = bool(fresh) and any(Path(f"{fresh}{end}").exists() for end in ("", ".config"))
+        if writing and self.report.get("phase") != "archiving":
+            self._say("archiving")
+        return writing
 
     def _keep_archive(self) -> None:
         """A class data archive that the JVM wrote at its end is moved to where the next start looks for it."""

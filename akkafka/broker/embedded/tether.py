@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -46,7 +47,13 @@ def _tied_by_kernel(command: list[str], output: IO[bytes], directory: Path) -> s
             os._exit(1)
 
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=directory, preexec_fn=tie
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=directory,
+        preexec_fn=tie,
+        process_group=0,  # with children of its own, such as the one that a JVM leaves its class archive to
     )
 
 
@@ -62,8 +69,12 @@ def tied_by_pipe(command: list[str], output: IO[bytes], directory: Path) -> subp
 
 
 def kill(child: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for a tethered child, through the shell if there is one (killing the shell would leave the child)."""
+    """SIGKILL for a tethered child, through the shell if there is one (killing the shell would leave the child).
+
+    On Linux for the child's own children, too.
+    """
     if child.stdin is not None:
         child.stdin.close()
-    else:
-        child.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

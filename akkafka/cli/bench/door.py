@@ -162,8 +162,8 @@ def endurance(
 def cost(
     config: ConfigArgument = None,
     net: NetOption = None,
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long each turn is measured.")] = 20.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Of both in turn.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each turn is measured.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Of both in turn.")] = 12,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,

@@ -10,7 +10,8 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -175,7 +176,6 @@ class Setting:
     overrides: tuple[str, ...] = ()
     seed: int | None = None
     data_dir: Path | None = None
-    module: str = "akkafka"  # that is run, with `train`
 
 
 def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> Steady:
@@ -185,10 +185,10 @@ def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> S
         folder = Path(name)
         lease = acquire(BrokerSettings(folder / "broker", linger_s=0.0), progress=tell)
         try:
-            trainer = Trainer(_words(setting, folder), folder / "train.log", environment(lease.bootstrap))
+            trainer = Trainer(words(setting, "bench", folder), folder / "train.log", environment(lease.bootstrap))
             try:
                 trainer.start()
-                return asyncio.run(_Look(trainer, folder, before, tell).run(lease.bootstrap, seconds))
+                return asyncio.run(Look(trainer, folder, before, tell).run(lease.bootstrap, seconds))
             finally:
                 trainer.collapse()
         finally:
@@ -196,9 +196,10 @@ def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> S
             wait_until_gone(name)
 
 
-def _words(setting: Setting, folder: Path) -> list[str]:
+def words(setting: Setting, network: str, folder: Path, module: str = "akkafka") -> list[str]:
+    """Of a training without an end, behind the interpreter; `module` is what is run, with `train`."""
     return [
-        *("-m", setting.module, "train", str(setting.config), "--network", "bench", "--state-dir", str(folder)),
+        *("-m", module, "train", str(setting.config), "--network", network, "--state-dir", str(folder)),
         *("--epochs", str(FOREVER)),
         *(() if setting.seed is None else ("--seed", str(setting.seed))),
         *(() if setting.data_dir is None else ("--data-dir", str(setting.data_dir))),
@@ -207,31 +208,44 @@ def _words(setting: Setting, folder: Path) -> list[str]:
 
 
 @dataclass(slots=True)
-class _Look:
+class Look:
+    """At one training, from outside and in the log."""
+
     trainer: Trainer
-    folder: Path
+    folder: Path  # which the broker's command line names
     before: Calm
     tell: Callable[[str], None]
+    name: str = "bench"  # of the network
     home: list[tuple[int, int, float]] = field(default_factory=list)  # (ns, samples, latency in ms) of a batch
     gates: dict[str, list[GateFigures]] = field(default_factory=dict)
     trips: list[waterfall.Trip] = field(default_factory=list)
     window: tuple[int, str] = (0, "")
 
     async def run(self, servers: str, seconds: float) -> Steady:
-        async with reached(Connection(bootstrap_servers=servers)) as broker:
-            network = await defined(broker, "bench", self.trainer)
-            reader = await self._reader(broker, network)
-            try:
-                await self._follow(reader, network, BEGIN_S, lambda: bool(self.home))
-                if not self.home:
-                    raise NetworkError(f"no batch was home within {BEGIN_S:g} s", hint=f"see {self.trainer.log}")
-                await self._follow(reader, network, WARM_S)
-                self.home.clear()
-                self.gates.clear()
-                self.trips.clear()
-                return await self._measure(reader, network, seconds)
-            finally:
-                await reader.close()
+        """Wait until it has begun, measure it."""
+        async with reached(Connection(bootstrap_servers=servers)) as broker, self.begun(broker) as (reader, network):
+            return await self.measured(reader, network, WARM_S, seconds)
+
+    @asynccontextmanager
+    async def begun(self, broker: Broker) -> AsyncIterator[tuple[Reader, Network]]:
+        """Once a batch is home; raises NetworkError if none comes."""
+        network = await defined(broker, self.name, self.trainer)
+        reader = await self._reader(broker, network)
+        try:
+            await self._follow(reader, network, BEGIN_S, lambda: bool(self.home))
+            if not self.home:
+                raise NetworkError(f"no batch was home within {BEGIN_S:g} s", hint=f"see {self.trainer.log}")
+            yield reader, network
+        finally:
+            await reader.close()
+
+    async def measured(self, reader: Reader, network: Network, settle_s: float, seconds: float) -> Steady:
+        """What it does in so many seconds, after others that are not looked at."""
+        await self._follow(reader, network, settle_s)
+        self.home.clear()
+        self.gates.clear()
+        self.trips.clear()
+        return await self._measure(reader, network, seconds)
 
     async def _reader(self, broker: Broker, network: Network) -> Reader:
         """Of figures and homecomings; asks seldom, so that it takes little of what is measured."""
@@ -271,11 +285,11 @@ class _Look:
         """By role; the broker is nobody's child, but its command line names our folder."""
         found = {name: some[0] for name, some in sorted(self.trainer.workers().items())}
         for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if any(str(self.folder) in word for word in words) and "kafka.Kafka" in words:
+            command = process.info["cmdline"] or []
+            if any(str(self.folder) in word for word in command) and "kafka.Kafka" in command:
                 found[BROKER] = process
-            elif words[1:2] == ["-m"] and words[3:4] == ["train"] and str(self.folder) in words:
-                found[label_of(words, process.name())] = process
+            elif command[1:4] == ["-m", "akkafka", "train"] and str(self.folder) in command:
+                found[label_of(command, process.name())] = process
         return found
 
     async def _follow(

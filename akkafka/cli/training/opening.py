@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LINGER_S = 0.5  # our broker ends soon after the last training: what it knows is on disk
-END_S = 30.0
+END_S = 90.0  # more than its supervisor gives it
 LOOK_S = 0.02
 
 
@@ -99,7 +99,9 @@ class Opening:
                 return
             if not told and time.monotonic() - begun > 2.0:
                 told = True
-                self.say("waiting for the broker to end")
+                archiving = found.phase == "archiving"
+                writes = "; it writes an archive, once, from which the next one starts in half the time"
+                self.say(f"waiting for the broker to end{writes if archiving else ''}")
             await asyncio.sleep(0.05)
         self.say(f"the broker is still ending; see {home / 'logs'}")
 

@@ -39,7 +39,9 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def supervise(place: Place, script: str, linger_s: float = 0.0, stop_timeout_s: float = 20.0) -> None:
+def supervise(
+    place: Place, script: str, linger_s: float = 0.0, stop_timeout_s: float = 20.0, archive: Path | None = None
+) -> None:
     """Start a supervisor, as `launch` does, for a Python script instead of Kafka."""
     orders = {
         "command": [sys.executable, "-c", script],
@@ -48,6 +50,8 @@ def supervise(place: Place, script: str, linger_s: float = 0.0, stop_timeout_s: 
         "stop_timeout_s": stop_timeout_s,
         "facts": {"bootstrap": "127.0.0.1:1", "version": "0"},
     }
+    if archive is not None:
+        orders |= {"archive": str(archive), "archive_fresh": f"{archive}.new"}
     write_json(place.launch, orders)
     with place.supervisor_lock.open("ab") as lock:
         import fcntl
@@ -112,6 +116,47 @@ def test_it_ends_with_its_last_lease_even_if_the_child_does_not_listen(place: Pl
     place.held.unlink()
     eventually(lambda: phase(place) == "stopped", "it ends")
     assert not child.is_running()
+
+
+def test_a_jvm_that_writes_its_archive_gets_the_time_and_the_archive_is_kept(place: Place, tmp_path: Path) -> None:
+    archive, go_on = tmp_path / "kafka.jsa", tmp_path / "go_on"
+    script = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path({f"{archive}.new.config"!r}).touch()
+    while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.01)
+    pathlib.Path({f"{archive}.new"!r}).write_text("classes")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path({str(tmp_path / "listens")!r}).touch()
+{FOREVER}"""
+    place.held.touch()
+    supervise(place, script, stop_timeout_s=0.05, archive=archive)
+    eventually((tmp_path / "listens").exists, "the child listens")
+    place.held.unlink()
+    eventually(lambda: phase(place) == "archiving", "its time is over, and it still writes")
+    go_on.touch()
+    eventually(lambda: phase(place) == "stopped", "it ends")
+    assert archive.read_text() == "classes"
+
+
+def test_a_child_that_is_killed_takes_its_own_children_along(place: Place, tmp_path: Path) -> None:
+    deaf = f"""
+import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", {FOREVER!r}])
+pathlib.Path({str(tmp_path / "half")!r}).write_text(str(child.pid))
+pathlib.Path({str(tmp_path / "half")!r}).rename({str(tmp_path / "pid")!r})
+{FOREVER}"""
+    place.held.touch()
+    supervise(place, deaf, stop_timeout_s=0.1)
+    eventually((tmp_path / "pid").exists, "the child has a child")
+    grandchild = psutil.Process(int((tmp_path / "pid").read_text()))
+    place.held.unlink()
+    eventually(lambda: phase(place) == "stopped", "it ends")
+    eventually(
+        lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE, "the grandchild dies, too"
+    )
 
 
 def test_a_killed_supervisor_takes_its_child_along(place: Place) -> None:

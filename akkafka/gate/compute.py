@@ -37,6 +37,7 @@ class ComputeThread:
         self._averages: dict[type, float] = {}  # seconds by kind of job
         self._done: dict[type, int] = {}
         self.busy_seconds = 0.0
+        self.ready = False  # kernels have been compiled, or read from the cache
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -59,6 +60,7 @@ class ComputeThread:
         except BaseException as error:
             self._hand(self._failed, error)
             return
+        self.ready = True
         while (job := self._jobs.get()) is not None:
             try:
                 answer = self._timed(job)

@@ -44,6 +44,7 @@ from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 BEAT_S = 0.2
 TICK_S = 0.5
 WAIT_TOLD_S = 5.0
+KERNELS = "its kernels: they are compiled once, and found in the cache from then on"
 FLUSH_S = 20.0  # how long a leaving gate waits for what it has begun
 _ENVELOPE_BYTES = 1 << 16  # of a message, besides its arrays
 
@@ -474,6 +475,8 @@ class Gate:
         waiting_for = self._waiting_for or f"batches from {before}"
         if self._broker.away or self._outlet.mending:
             waiting_for = "the broker"
+        elif not self._thread.ready:
+            waiting_for = KERNELS
         self._waiting_for = waiting_for
         say(f"{self.title}: waiting for {waiting_for} (nothing has come for {silent:.0f} s)")
 
@@ -488,7 +491,7 @@ class Gate:
             gate=self.gate,
             name=self.name,
             state=self._state,
-            waiting_for=self._waiting_for,
+            waiting_for=self._waiting_for or ("" if self._thread.ready else KERNELS),
             version=core.certain.version,
             applied=list(enumerate(core.certain.applied)),
             open=core.open_batches,

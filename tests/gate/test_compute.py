@@ -66,3 +66,23 @@ def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:
 @pytest.mark.parametrize("before", [0, 200])
 def test_a_fault_of_ours_is_told_wherever_it_happens(run: Run, before: int) -> None:
     assert isinstance(run(answers(Paced(0.0), [JOB] * before + [FOLD]))[-1], ZeroDivisionError)
+
+
+def test_it_is_ready_once_the_kernels_are(run: Run) -> None:
+    compiled = threading.Event()
+
+    class Compiling(Paced):
+        def warm_up(self) -> None:
+            compiled.wait(30.0)
+
+    async def seen() -> tuple[bool, bool]:
+        loop, came = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        thread = ComputeThread(cast("Model", Compiling(0.0)), came.put_nowait, came.put_nowait, "compute-test")
+        before = thread.ready
+        compiled.set()
+        thread.put(JOB)
+        await came.get()
+        await loop.run_in_executor(None, thread.close)
+        return before, thread.ready
+
+    assert run(seen()) == (False, True)

@@ -198,6 +198,11 @@ class Conducting:
             for name in sorted(self.children.pids)
             if name not in working and not name.startswith("sentinel-validate") and not name.endswith(STANDBY)
         ]
+        idle += [
+            f"gate {gate} ({row.name}), which waits for {row.waiting_for}"
+            for gate, row in sorted(rows.items())
+            if row.state == "working" and row.waiting_for
+        ]
         return idle or ["batches to come home"]
 
     def _last_line(self, name: str) -> str:

@@ -102,6 +102,7 @@ class Gate:
             if not await wait_for_weights(self._broker, self._network, self.gate, leave, say):
                 self._thread.close()
                 return
+            say(f"{self.title}: reading from the log where it stands")
             restored, places = await patiently(begin, leave)
         except BaseException:
             self._thread.close()

@@ -87,7 +87,12 @@ async def living(broker: Broker, network: Network) -> tuple[list[str], list[str]
     if not last or time.time() * 1000 - last[-1].timestamp_ms > 3000 * LIVE_S:
         return [], []
     heard: dict[str, Body] = {}
-    tail = Tail(broker, network, lambda process, time_ms, body: heard.update({process: body}))
+
+    def take(process: str, time_ms: int, body: Body) -> None:
+        if isinstance(body, GateFigures | SentinelFigures):  # a sentinel also tells of batches, and more often
+            heard[process] = body
+
+    tail = Tail(broker, network, take)
     await tail.open()
     try:
         until = time.monotonic() + LIVE_S

@@ -226,3 +226,23 @@ def test_the_broker_that_a_training_starts_ends_with_it_and_keeps_its_data(small
         assert said in done.stdout
         ours = status(home / "broker")
         assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())
+
+
+def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path: Path) -> None:
+    if on_default_port(Where({})) is not None:
+        pytest.skip("a Kafka answers on this machine's default port: it would be taken")
+    home = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "akkafka", "train", str(small_config), "--state-dir", str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment({}),
+    ) as process:
+        training = Training(process, [])
+        training.until("starting Kafka")
+        process.send_signal(signal.SIGINT)
+        assert training.end() == 130, training.said
+        ours = status(home / "broker")  # at this very moment, not some time later
+        assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())
+    assert "Traceback" not in training.said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,16 +74,19 @@ class Lease:
         self.release()
 
 
-def acquire(settings: BrokerSettings, *, progress: Progress = lambda line: None) -> Lease:
+def acquire(
+    settings: BrokerSettings, *, progress: Progress = lambda line: None, give_up: threading.Event | None = None
+) -> Lease:
     """A lease on the broker of `settings.state_dir`, which is started if none runs and is ready when this returns.
 
     The lease ends with `release()` or with this process, however it ends (and with processes forked from it
-    meanwhile). Raises BrokerError: no Java, no jars, port taken, directory not writable, Kafka does not start.
+    meanwhile). Raises BrokerError: no Java, no jars, port taken, directory not writable, Kafka does not start; or
+    `give_up` was set by another thread.
     """
     place = prepare(settings.state_dir)
     lease = Lease("", _lease_path(place), None)
     try:
-        lease.bootstrap = _Acquisition(place, settings, progress, lease).run()
+        lease.bootstrap = _Acquisition(place, settings, progress, lease, give_up or threading.Event()).run()
     except BaseException:
         lease.release()
         raise
@@ -99,6 +103,7 @@ class _Acquisition:
     settings: BrokerSettings
     progress: Progress
     lease: Lease
+    give_up: threading.Event
     provided: Provision | None = None
     told: set[str] = field(default_factory=set)
     begun: float = field(default_factory=time.monotonic)
@@ -183,6 +188,8 @@ class _Acquisition:
             self.progress(line)
 
     def _check_patience(self) -> None:
+        if self.give_up.is_set():
+            raise BrokerError("given up before the broker was ready")
         if time.monotonic() - self.begun > self.settings.start_timeout_s:
             raise BrokerError(
                 f"the broker of {self.place.root} was not ready within {self.settings.start_timeout_s:g} s",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from akkafka.broker.connection import Connection
 from akkafka.cli.locating import Say, answering, broker_home, embedded, named, on_default_port
 from akkafka.cli.options import Where
+from akkafka.errors import AkkafkaError
 from akkafka.protocol.topics import Topics
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ T = TypeVar("T")
 LINGER_S = 0.5  # our broker ends soon after the last training: what it knows is on disk
 END_S = 90.0  # more than its supervisor gives it
 LOOK_S = 0.02
+GIVE_UP_S = 1.0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Opening:
     launched: bool = False  # it was not running before
     _lease: Lease | None = None
     _acquiring: asyncio.Future[Lease] | None = field(default=None, repr=False)
+    _give_up: threading.Event = field(default_factory=threading.Event, repr=False)
 
     async def begin(self) -> Connection | None:
         """The connection if a broker is there already; None: our own is being started, ask `early` and `ready`."""
@@ -59,7 +62,9 @@ class Opening:
         self.launched = not status(home).running
         settings = BrokerSettings(home, linger_s=LINGER_S, lasting=self.lasting)
         progress = self._threadsafe(self.say)
-        self._acquiring = asyncio.ensure_future(in_thread(lambda: acquire(settings, progress=progress)))
+        self._acquiring = asyncio.ensure_future(
+            in_thread(lambda: acquire(settings, progress=progress, give_up=self._give_up))
+        )
 
     async def early(self) -> Connection | None:
         """The address that our broker will have, as soon as it is known; None if starting it failed before that."""
@@ -76,7 +81,7 @@ class Opening:
     async def ready(self) -> Connection:
         """Our broker, once it takes requests. Raises BrokerError if it cannot be started."""
         assert self._acquiring is not None, "begin() started it"
-        self._lease = await self._acquiring
+        self._lease = await asyncio.shield(self._acquiring)  # who is interrupted still has to give it back
         return embedded(self.where, self._lease.bootstrap)
 
     def on_disk(self, network: str) -> bool:
@@ -86,11 +91,14 @@ class Opening:
 
     async def close(self) -> None:
         """Give the lease back, and wait until the broker has ended if nobody else needs it."""
-        if self._lease is None:
+        if self._acquiring is None:
             return
         from akkafka.broker.embedded import status
 
-        self._lease.release()
+        self._give_up.set()
+        with suppress(AkkafkaError, TimeoutError):  # a download goes on, and ends with this process
+            async with asyncio.timeout(GIVE_UP_S):
+                (await asyncio.shield(self._acquiring)).release()
         home = broker_home(self.where.state_dir)
         begun, told = time.monotonic(), False
         while time.monotonic() - begun < END_S:

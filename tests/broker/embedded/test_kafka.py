@@ -17,6 +17,7 @@ import pytest
 
 from akkafka.broker.embedded import BrokerSettings, Lease, acquire, probe, start, status, stop
 from akkafka.broker.embedded.identity import format_data
+from akkafka.broker.embedded.launch import prepare
 from akkafka.broker.embedded.place import Place, read_json, write_json
 from akkafka.broker.embedded.properties import HOST
 from akkafka.errors import BrokerError
@@ -204,7 +205,7 @@ def test_a_remembered_port_that_is_taken_makes_the_broker_move_and_say_so(settin
 
 
 def test_stale_reports_of_a_broker_that_is_no_more_are_not_believed(settings: BrokerSettings) -> None:
-    place = Place(settings.state_dir)
+    place = prepare(settings.state_dir)
     eventually(lambda: ended(settings), "the broker of the test before ends")
     write_json(place.state, {"phase": "ready", "bootstrap": "127.0.0.1:1", "supervisor_pid": os.getpid()})
     (place.leases / "4711-stale").touch()

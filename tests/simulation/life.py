@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from akkafka.gate.caution import LIMIT
 from akkafka.gate.state import GateState
 from akkafka.gate.sums import BUCKETS, LaneSums, Sums, bucket
 from akkafka.protocol.tally import added
@@ -34,6 +35,7 @@ def live(
         _check_cores(schedule, oracle)
         _check_snapshots(world, oracle)
         _check_reference(world, oracle)
+        _check_kills(world)
         check_audit(world)
     return world
 
@@ -109,6 +111,13 @@ def _check_snapshots(world: World, oracle: Oracle) -> None:
             for version, older in snapshot.older.items():
                 truth = oracle.versions[gate][version]
                 assert (toy.number(older.params["w"]), older.chain) == (truth.w, truth.chain), "an older state is wrong"
+
+
+def _check_kills(world: World) -> None:
+    """A batch that ends whoever computes it ends no more processes than it takes to be sure of that."""
+    s = world.scenario
+    if not s.faults:
+        assert world.kills <= (LIMIT + 2) * len(s.killers), f"{world.kills} processes were ended by {s.killers}"
 
 
 def _check_reference(world: World, oracle: Oracle) -> None:

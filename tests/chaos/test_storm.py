@@ -105,4 +105,5 @@ def test_as_messages_come_accuracy_stays_that_of_trainings_without_faults(tmp_pa
         stormed, _, quiet = calm.removeprefix("accuracy ").partition(", without faults ")
         reached[0].append(float(stormed))
         reached[1].append(float(quiet))
+    print(f"accuracy under fire {reached[0]}, without faults {reached[1]}")  # `pytest -rP` shows it
     assert abs(statistics.mean(reached[0]) - statistics.mean(reached[1])) < 0.003, reached

@@ -134,6 +134,7 @@ def test_a_batch_that_ends_its_processes_is_left_out_and_the_training_ends_well(
     facts = run(audited(processes.bootstrap, name))
     assert facts["holds"], facts["faults"]
     assert [sum(gate[left_out].values()) for gate in facts["gates"]] == [1, 1 if left_out == "voided" else 0]
+    assert [sum(gate["voided"].values()) for gate in facts["gates"]] == [1 if left_out == "voided" else 0] * 2
     assert [sum(gate["applied"].values()) + sum(gate["voided"].values()) for gate in facts["gates"]] == [BATCHES] * 2
     assert f"its {direction} pass has ended 3 processes in a row" in json.dumps(facts)
     assert json.loads((deadly / "report.json").read_text())["finished"]

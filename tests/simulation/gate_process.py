@@ -124,6 +124,7 @@ class GateProcess:
     def tick(self) -> None:
         """Enough time for a snapshot goes by."""
         self._now += 1000.0
+        self.idle = False
         if self.core is not None:
             self._do(e.Ticked(self._now))
 

@@ -60,7 +60,7 @@ class Schedule:
         if pick(7) == 6:
             self._fault()
         else:
-            self._advance(one_of(self.world.choices, self.processes) if self.processes else None)
+            self._advance(self._any())
         self._bury()
 
     def _advance(self, process: Process | None) -> bool:
@@ -87,7 +87,8 @@ class Schedule:
         what(self)
 
     def _any(self) -> Process | None:
-        return one_of(self.world.choices, self.processes) if self.processes else None
+        processes = self.processes
+        return one_of(self.world.choices, processes) if processes else None
 
     def _crash(self) -> None:
         process = self._any()
@@ -225,7 +226,6 @@ class Schedule:
                     process.idle = not self._advance(process)
             if self.world.scenario.snapshots and self.world.choices.pick(12) == 11:
                 self._tick()
-                self._rouse()
             if self.world.choices.pick(4) == 3:
                 self._trim()
             self._bury()
@@ -239,7 +239,7 @@ class Schedule:
         raise StallError(f"no end after {QUIET_BOUND} rounds: {self._told()}")
 
     def _rouse(self) -> None:
-        """Who had nothing to do looks again; else only when something is written that he reads."""
+        """Who had nothing to do looks again; else only when time goes by or something is written that he reads."""
         for process in self.processes:
             process.idle = False
 

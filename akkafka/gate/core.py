@@ -210,11 +210,9 @@ class GateCore:
         message = event.message
         hop = message.trail[self.settings.gate]
         given = not (message.void or message.zeroed)
-        if given and not self.settings.rule.within_reach(hop, self.newest.version):
-            message, given = self._out_of_reach(event, hop), False
-        if given and self._caution.hopeless(lane.number, "backward", message.seq):
-            reason = self._given_up(lane, "backward", message.seq, event.offset)
-            message, given = replace(message, dy=None, zeroed=reason), False
+        why = self._why_zeroed(lane, message, hop) if given else ""
+        if why:
+            message, given = self._zeroed(event, why), False
         if not given and hop.version <= self.certain.version:
             lane.backwards.popleft()  # it counts without a gradient: no weights are needed
             self._compute(e.ComputeBackward(event.offset, message, hop, {}, None, None, self.newest, key=0))
@@ -236,13 +234,17 @@ class GateCore:
         self._compute(e.ComputeBackward(event.offset, message, hop, then.params, tape, source, self.newest, key))
         return True
 
-    def _out_of_reach(self, event: e.BackwardArrived, hop: Hop) -> Backward:
-        """Zeroed: its forward was made by somebody who had slept, with weights that nobody else may have any more."""
+    def _why_zeroed(self, lane: Lane, message: Backward, hop: Hop) -> str:
+        """Why there is no gradient of this batch; empty if there is."""
+        if self.settings.rule.within_reach(hop, self.newest.version):
+            return self._ended(lane, "backward", message.seq)
+        # its forward was made by somebody who had slept, with weights that nobody else may have any more
         late = self.newest.version - hop.version
-        zeroed = (
-            f"gate {self.settings.gate} ({self.settings.name}): made with weights of {late} updates ago, "
-            f"they are at hand for {self.settings.rule.reach}"
-        )
+        return f"made with weights of {late} updates ago, they are at hand for {self.settings.rule.reach}"
+
+    def _zeroed(self, event: e.BackwardArrived, why: str) -> Backward:
+        """The gradient's message without one, told to whoever looks."""
+        zeroed = f"gate {self.settings.gate} ({self.settings.name}): {why}"
         self._refuse("backward", event.message.lane, event.offset, zeroed)
         return replace(event.message, dy=None, zeroed=zeroed)
 
@@ -272,13 +274,11 @@ class GateCore:
         self._caution.let_others()
         return True
 
-    def _given_up(self, lane: Lane, direction: Direction, seq: int, offset: int) -> str:
-        """Tell; the reason."""
-        times = self._caution.times(lane.number, direction, seq)
-        gate = f"gate {self.settings.gate} ({self.settings.name})"
-        reason = f"{gate}: its {direction} pass has ended {times} processes in a row"
-        self._refuse(direction, lane.number, offset, reason)
-        return reason
+    def _ended(self, lane: Lane, direction: Direction, seq: int) -> str:
+        """Why this batch is not computed again; empty if it may be."""
+        if not self._caution.hopeless(lane.number, direction, seq):
+            return ""
+        return f"its {direction} pass has ended {self._caution.times(lane.number, direction, seq)} processes in a row"
 
     def _attempt_noted(self, event: e.AttemptNoted) -> None:
         self._caution.noted(event.lane, event.direction, event.seq)
@@ -338,12 +338,11 @@ class GateCore:
                 return True
             state = None if self._too_early(event.message) else self._forward_state(event.message)
             message = event.message
-            hopeless = not message.void and self._caution.hopeless(lane.number, "forward", message.seq)
-            careless = message.void or hopeless
+            careless = message.void or self._caution.hopeless(lane.number, "forward", message.seq)
             if state is None or not (careless or self._may_begin_with(lane, "forward", message.seq)):
                 continue
             lane.forwards.popleft()
-            self._work_forward(lane, event, state, give_up=hopeless)
+            self._work_forward(lane, event, state)
             return True
         return False
 
@@ -375,13 +374,9 @@ class GateCore:
         number = self.settings.rule.number(message.lane, message.seq)
         return self.states.get(max(0, number - self.settings.delay))
 
-    def _work_forward(self, lane: Lane, event: e.ForwardArrived, state: GateState, *, give_up: bool) -> None:
+    def _work_forward(self, lane: Lane, event: e.ForwardArrived, state: GateState) -> None:
         message = event.message
-        if give_up:
-            reason = self._given_up(lane, "forward", message.seq, event.offset)
-            self._forwarded(lane, event, state, None, None, reason, told=True)
-            return
-        reason = message.void or self.settings.check_input(message)
+        reason = message.void or self._ended(lane, "forward", message.seq) or self.settings.check_input(message)
         if reason:
             self._forwarded(lane, event, state, None, None, reason)
             return
@@ -416,8 +411,6 @@ class GateCore:
         tape: Any,
         void: str,
         spent: tuple[int, int] = (0, 0),
-        *,
-        told: bool = False,
     ) -> None:
         hop = state.hop(source.offset)
         message = source.message
@@ -426,12 +419,12 @@ class GateCore:
             trail=(*message.trail, hop),
             x=None if void else y,
             rows=None,
-            void=void if told else self._voiced(message, void),
+            void=self._voiced(message, void),
             stamps=computed(message.stamps, spent),
         )
         if message.mode.training:
             lane.stash[message.seq] = Stashed(hop, tape)
-        if void and not (message.void or told):
+        if void and not message.void:
             self._refuse("forward", lane.number, source.offset, out.void)
         lane.outbox.append(Outgoing(source, state, out))
         self._flush(lane)

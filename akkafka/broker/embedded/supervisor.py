@@ -131,7 +131,11 @@ class Supervisor:
             self.jvm.terminate()
             begun = self.clock()
             while not self._ended_within(TICK_S):
-                if self.clock() - begun > self.orders["stop_timeout_s"] + (ARCHIVE_S if self._archiving else 0.0):
+                patience = self.orders["stop_timeout_s"]
+                if self._writes_archive():
+                    self._say("archiving")
+                    patience += ARCHIVE_S
+                if self.clock() - begun > patience:
                     self._log(f"the JVM did not end within {self.clock() - begun:.0f} s and is killed")
                     kill(self.jvm)
                     self.jvm.wait()
@@ -146,14 +150,10 @@ class Supervisor:
             self.jvm.wait(seconds)
         return self.jvm.poll() is not None
 
-    @property
-    def _archiving(self) -> bool:
+    def _writes_archive(self) -> bool:
         """Whether Kafka has ended and the JVM writes its class archive, for the first start on this machine."""
         fresh = self.orders.get("archive_fresh")
-        writing = bool(fresh) and any(Path(f"{fresh}{end}").exists() for end in ("", ".config"))
-        if writing and self.report.get("phase") != "archiving":
-            self._say("archiving")
-        return writing
+        return bool(fresh) and any(Path(f"{fresh}{end}").exists() for end in ("", ".config"))
 
     def _keep_archive(self) -> None:
         """A class data archive that the JVM wrote at its end is moved to where the next start looks for it."""

@@ -1,4 +1,4 @@
-"""The benchmark-only build: a training whose gates keep neither journal nor snapshots: a crash leaves nothing.
+"""The benchmark-only build: a training whose gates keep neither journal nor snapshots.
 
 Nobody but `akkafka bench cost` starts it. `python -m akkafka.cli.bench.bare train …` is `akkafka train` with such
 gates; `python -m akkafka.cli.bench.bare akkafka.gate …` is one of them (the word is what processes are recognised by).
@@ -58,7 +58,7 @@ class BareJournal(Journal):
         asyncio.get_running_loop().call_soon(self._answer, e.Appended(next(self._offsets)))
 
     async def note(self, key: bytes, value: bytes) -> None:
-        """Nor of this."""
+        """Not written either."""
 
 
 class BareKeeper(SnapshotKeeper):

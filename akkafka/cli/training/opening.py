@@ -36,7 +36,6 @@ class Opening:
     lasting: bool = True  # whether our own broker, if it is needed, should be tuned for a long life
     kind: str = ""  # given, local or embedded
     launched: bool = False  # it was not running before
-    _lease: Lease | None = None
     _acquiring: asyncio.Future[Lease] | None = field(default=None, repr=False)
     _give_up: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -81,8 +80,8 @@ class Opening:
     async def ready(self) -> Connection:
         """Our broker, once it takes requests. Raises BrokerError if it cannot be started."""
         assert self._acquiring is not None, "begin() started it"
-        self._lease = await asyncio.shield(self._acquiring)  # who is interrupted still has to give it back
-        return embedded(self.where, self._lease.bootstrap)
+        lease = await asyncio.shield(self._acquiring)  # who is interrupted still has to give it back
+        return embedded(self.where, lease.bootstrap)
 
     def on_disk(self, network: str) -> bool:
         """Whether our broker, not yet up, will know that network: its definition's partition has a directory."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from typing import Protocol
 
@@ -64,6 +65,10 @@ class Subject:
     courses: Courses
 
 
+def _take_at(held: GateAudit | LaneAudit, record: Record) -> None:
+    held.take(record.offset, record.value)
+
+
 def subject_of(network: Network) -> Subject:
     """A network as its definition topic tells it."""
     gates = network.definition.gates
@@ -107,7 +112,7 @@ class Judge:
         self._shelves = {subject.topics.snapshot(gate.gate): gate for gate in self.gates}
         self.letters: set[tuple[str, int, int]] = set()
         self.reasons: dict[str, int] = {}
-        self._current: GateAudit | LaneAudit | None = None
+        self._take: Callable[[Record], None] = self._take_letter  # of the open partition
 
     # --- feeding ----------------------------------------------------------------------------------
 
@@ -123,10 +128,17 @@ class Judge:
 
     def open(self, where: TopicPartition) -> None:
         """The records of this partition come next."""
-        if where in self.lanes:
-            self.lanes[where].open(self.cut[where].low, self.cut[where].high)
-        elif where.topic in self._journals:
-            self._journals[where.topic].open(self.cut[where].low, self.cut[where].high)
+        lane, journal, shelf = self.lanes.get(where), self._journals.get(where.topic), self._shelves.get(where.topic)
+        if lane is not None:
+            lane.open(self.cut[where].low, self.cut[where].high)
+            self._take = partial(_take_at, lane)
+        elif journal is not None:
+            journal.open(self.cut[where].low, self.cut[where].high)
+            self._take = partial(_take_at, journal)
+        elif shelf is not None:
+            self._take = lambda record: shelf.put(record.key, record.value)
+        else:
+            self._take = self._take_letter
 
     def reopen(self, where: TopicPartition, low: int) -> bool:
         """The open partition was trimmed up to `low` while it was read; True if it can be fed from there on."""
@@ -138,15 +150,7 @@ class Judge:
 
     def take(self, record: Record) -> None:
         """A record of the open partition, in order."""
-        where = record.where
-        if where in self.lanes:
-            self.lanes[where].take(record.offset, record.value)
-        elif where.topic == self._topics.dead:
-            self._take_letter(record.value)
-        elif where.topic in self._journals:
-            self._journals[where.topic].take(record.offset, record.value)
-        elif where.topic in self._shelves:
-            self._shelves[where.topic].put(record.key, record.value)
+        self._take(record)
 
     def close(self, where: TopicPartition) -> None:
         """The open partition has been read to its end."""
@@ -195,9 +199,9 @@ class Judge:
             for lane in self.subject.training:
                 yield "backward", index, self._where("backward", index, lane)
 
-    def _take_letter(self, value: bytes | None) -> None:
+    def _take_letter(self, record: Record) -> None:
         try:
-            letter = wire.decode(value)
+            letter = wire.decode(record.value)
         except ProtocolError:
             return
         if isinstance(letter, DeadLetter):

@@ -19,7 +19,7 @@ from the last certain state, and records of ours that are still due are appended
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -191,19 +191,25 @@ class GateCore:
                 return False
         return False
 
-    def _backward_order(self) -> Iterator[Lane]:
-        for lane in self._lanes:
-            while lane.backwards and lane.backwards[0][1].message.seq < self.newest.applied[lane.number]:
+    def _backward_order(self) -> Sequence[Lane]:
+        applied = self.newest.applied
+        waiting = [lane for lane in self._lanes if lane.backwards]
+        for lane in waiting:
+            while lane.backwards and lane.backwards[0][1].message.seq < applied[lane.number]:
                 _, event = lane.backwards.popleft()  # another process's record counts for it
                 lane.inputs.pop(event.message.seq, None)
                 self.statistics.duplicates += 1
         lanes = self.settings.rule.fixed_lanes
-        if not lanes:
-            yield from sorted((lane for lane in self._lanes if lane.backwards), key=lambda lane: lane.backwards[0][0])
-            return
-        lane = self._lanes[self.newest.version % lanes]
-        if lane.backwards:
-            yield lane
+        if lanes:
+            due = self._lanes[self.newest.version % lanes]
+            return [due] if due.backwards else []
+        waiting = [lane for lane in waiting if lane.backwards]
+        if len(waiting) > 1:
+            waiting.sort(key=self._backward_rank)
+        return waiting
+
+    def _backward_rank(self, lane: Lane) -> int:
+        return lane.backwards[0][0]
 
     def _ready_backward(self, lane: Lane) -> bool:
         event = lane.backwards[0][1]
@@ -330,7 +336,9 @@ class GateCore:
 
     def _begin_forward(self) -> bool:
         waiting = [lane for lane in self._lanes if lane.forwards]
-        for lane in sorted(waiting, key=self._forward_rank):
+        if len(waiting) > 1:
+            waiting.sort(key=self._forward_rank)
+        for lane in waiting:
             event = lane.forwards[0][1]
             if self._passed(event.message):
                 lane.forwards.popleft()

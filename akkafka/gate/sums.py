@@ -7,7 +7,8 @@ the total is kept, which is as good as one number each, as the epoch is hashed w
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from akkafka.errors import ProtocolError
@@ -77,7 +78,10 @@ class Sums:
     @property
     def rows(self) -> tuple[tuple[int, ...], ...]:
         """The lanes as a manifest holds them."""
-        return tuple(astuple(lane) for lane in self.lanes)
+        return tuple(_ROW(lane) for lane in self.lanes)
+
+
+_ROW: Final = attrgetter(*LaneSums.__slots__)
 
 
 def read_sums(rows: tuple[tuple[int, ...], ...], staleness: tuple[int, ...]) -> Sums:

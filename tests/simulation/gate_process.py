@@ -25,13 +25,17 @@ from .post import Item, Move, Post
 from .world import RUN, World
 
 
+def _direction(where: TopicPartition) -> str:
+    return "forward" if "forward" in where.topic else "backward"
+
+
 class GateProcess:
     """A process has readers, an outlet for the edges, one for the journal, a compute thread, and no other memory."""
 
     def __init__(self, world: World, gate: int) -> None:
         self.world, self.gate = world, gate
         self.name = world.new_name(f"gate{gate}")
-        self.alive, self.frozen, self.idle = True, False, False
+        self.alive, self.frozen, self.idle, self.unread = True, False, False, False
         self.core: GateCore | None = None
         self._company = Company(1)
         self._start = GateStart(world, gate)
@@ -64,10 +68,14 @@ class GateProcess:
             moves.append((self._tell_answer, None))
         if self._job is not None:
             moves.append((self._compute, None))
-        self._edges.moves(moves)
-        self._journal.moves(moves)
-        self._reading_moves(core, moves)
-        moves.extend((self._answer, question) for question in self._questions)
+        if not self._edges.still:
+            self._edges.moves(moves)
+        if not self._journal.still:
+            self._journal.moves(moves)
+        if self.unread:
+            self._reading_moves(core, moves)
+        if self._questions:
+            moves.extend((self._answer, question) for question in self._questions)
         if self._saving:
             moves.append((self._save, None))
         if self._notes:
@@ -77,16 +85,17 @@ class GateProcess:
     def _reading_moves(self, core: GateCore, moves: list[Move]) -> None:
         positions = self._positions
         unread = [where for where, values in self._inputs if positions[where] < len(values)]
+        self.unread = bool(unread)
         if unread and self.world.scenario.backlog < 64:
-            held = {direction: core.congested(direction) for direction in ("backward", "forward")}
-            unread = [w for w in unread if w.partition not in held["forward" if "forward" in w.topic else "backward"]]
+            held = {direction: core.congested(direction) for direction in {_direction(w) for w in unread}}
+            unread = [w for w in unread if w.partition not in held[_direction(w)]]
         moves.extend((self._read, where) for where in unread)
 
     @property
-    def may_end(self) -> bool:
-        """A leaving gate has finished what it had begun."""
+    def over(self) -> bool:
+        """It has died, or has left: what it had begun is finished."""
         core = self.core
-        return (
+        return not self.alive or (
             core is not None
             and core.leaving
             and core.idle
@@ -146,6 +155,7 @@ class GateProcess:
         self._inputs = [(where, self.world.values[where]) for where in self._positions]
         for where in self._positions:
             self.world.listen(where, self)
+        self.unread = True
         self._do(e.Ticked(self._now))
 
     def _settings(self) -> CoreSettings:
@@ -179,7 +189,7 @@ class GateProcess:
         for record in records:
             self._positions[where] = record.offset + 1
             message = codec.read(record.value)
-            direction = "forward" if "forward" in where.topic else "backward"
+            direction = _direction(where)
             assert self.core is not None
             before = self.core.next_input(direction, where.partition)
             if not isinstance(message, Forward | Backward) or message.lane != where.partition:

@@ -53,6 +53,11 @@ class Post:
     def empty(self) -> bool:
         return not self.lines
 
+    @property
+    def still(self) -> bool:
+        """Nothing can happen next."""
+        return not (self.lines or self.broken)
+
     def moves(self, moves: list[Move], *, frozen: bool = False) -> None:
         """What can happen next; of a frozen process only what the network holds already."""
         if self.broken:

@@ -27,6 +27,7 @@ class Schedule:
     gates: list[list[GateProcess]] = field(init=False)  # by gate
     trainers: list[TrainProcess] = field(default_factory=list)
     passers: list[PassProcess] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)  # all of them: by gate, trainers, passers
 
     def __post_init__(self) -> None:
         self.gates = [[] for _ in range(self.world.scenario.gates)]
@@ -42,15 +43,19 @@ class Schedule:
         self._calm_down()
         self._go_on_quietly()
 
-    @property
-    def processes(self) -> list[Process]:
-        return [*chain.from_iterable(self.gates), *self.trainers, *self.passers]
+    def _list(self) -> None:
+        """To be called when somebody has come or gone."""
+        self.processes = [*chain.from_iterable(self.gates), *self.trainers, *self.passers]
+
+    def _add(self, gate: int) -> None:
+        self.gates[gate].append(GateProcess(self.world, gate))
+        self._list()
 
     # --- the phase with faults ------------------------------------------------------------------------
 
     def _start_all(self) -> None:
         for gate in range(self.world.scenario.gates):
-            self.gates[gate].append(GateProcess(self.world, gate))
+            self._add(gate)
         self._spawn_trainer()
         if self.world.scenario.eval_lanes:
             self._spawn_passer()
@@ -59,12 +64,14 @@ class Schedule:
         pick = self.world.choices.pick
         if pick(7) == 6:
             self._fault()
+            self._bury()
         else:
-            self._advance(self._any())
-        self._bury()
+            process = self._any()
+            if process is not None and self._advance(process) and process.over:
+                self._bury()
 
-    def _advance(self, process: Process | None) -> bool:
-        moves = process.moves() if process is not None else []
+    def _advance(self, process: Process) -> bool:
+        moves = process.moves()
         if not moves:
             return False
         act, argument = moves[self.world.choices.pick(len(moves))]
@@ -72,15 +79,13 @@ class Schedule:
         return True
 
     def _bury(self) -> None:
-        for process in self.processes:
-            if not process.alive or process.may_end:
-                break
-        else:
+        if not any(process.over for process in self.processes):
             return
         for gate in self.gates:
-            gate[:] = [p for p in gate if p.alive and not p.may_end]
-        self.trainers[:] = [p for p in self.trainers if p.alive and not p.may_end]
-        self.passers[:] = [p for p in self.passers if p.alive and not p.may_end]
+            gate[:] = [p for p in gate if not p.over]
+        self.trainers[:] = [p for p in self.trainers if not p.over]
+        self.passers[:] = [p for p in self.passers if not p.over]
+        self._list()
 
     def _fault(self) -> None:
         what = one_of(self.world.choices, _FAULTS)
@@ -122,12 +127,13 @@ class Schedule:
     def _spawn_gate(self) -> None:
         gate = self.world.choices.pick(len(self.gates))
         if len(self.gates[gate]) < 2:
-            self.gates[gate].append(GateProcess(self.world, gate))
+            self._add(gate)
 
     def _spawn_trainer(self) -> None:
         if len(self.trainers) < 2:
             trainer = TrainProcess(self.world)
             self.trainers.append(trainer)
+            self._list()
             for lane in range(self.world.scenario.lanes):
                 if len(self.trainers) == 1 or self.world.choices.pick(2):
                     trainer.take(lane)
@@ -136,6 +142,7 @@ class Schedule:
         if self.world.scenario.eval_lanes and len(self.passers) < 2:
             passer = PassProcess(self.world, passes=1 + self.world.choices.pick(2))
             self.passers.append(passer)
+            self._list()
             for lane in self._eval_lanes:
                 passer.take(lane)
 
@@ -204,13 +211,14 @@ class Schedule:
     def _staff(self) -> None:
         for gate, processes in enumerate(self.gates):
             if not processes:
-                processes.append(GateProcess(self.world, gate))
+                self._add(gate)
         for lane in range(self.world.scenario.lanes):
             if not any(p.has(lane) and not p.core.leaving for p in self.trainers):
                 staying = next((p for p in self.trainers if not p.core.leaving), None)
                 if staying is None:
                     staying = TrainProcess(self.world)
                     self.trainers.append(staying)
+                    self._list()
                 staying.take(lane)
         for passer in self.passers:
             if not passer.done and not any(passer.has(lane) for lane in self._eval_lanes):
@@ -221,14 +229,17 @@ class Schedule:
         for _ in range(QUIET_BOUND):
             if self.world.halts:
                 return
+            gone = False
             for process in self.processes:
-                if not process.idle and process.alive:
+                if not process.idle:
                     process.idle = not self._advance(process)
+                    gone |= process.over
             if self.world.scenario.snapshots and self.world.choices.pick(12) == 11:
                 self._tick()
             if self.world.choices.pick(4) == 3:
                 self._trim()
-            self._bury()
+            if gone:
+                self._bury()
             if all(process.idle for process in self.processes):
                 self._staff()
                 self._rouse()

@@ -43,6 +43,7 @@ class Sentinel:
     alive: bool = True
     frozen: bool = False
     idle: bool = False
+    unread: bool = False
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _taking: dict[int, Taking] = field(default_factory=dict)
     _evaluations: deque[e.Evaluate] = field(default_factory=deque)
@@ -61,16 +62,19 @@ class Sentinel:
 
     def moves(self) -> list[Move]:
         moves: list[Move] = []
-        self._post.moves(moves, frozen=self.frozen)
+        if not self._post.still:
+            self._post.moves(moves, frozen=self.frozen)
         if self.frozen:
             return moves
         if self._evaluations:
             moves.append((self._evaluate, None))
-        values = self.world.values
-        for where, position in self._positions.items():
-            if position < len(values[where]):
-                moves.append((self._read, where))
-        moves.extend((self._take_on, taking) for taking in self._taking.values())
+        if self.unread:
+            values = self.world.values
+            unread = [where for where, position in self._positions.items() if position < len(values[where])]
+            self.unread = bool(unread)
+            moves.extend((self._read, where) for where in unread)
+        if self._taking:
+            moves.extend((self._take_on, taking) for taking in self._taking.values())
         return moves
 
     @property
@@ -100,6 +104,7 @@ class Sentinel:
         """Read on from there."""
         self._positions[where] = position
         self.world.listen(where, self)
+        self.unread = True
 
     def lose(self, lane: int) -> None:
         self._taking.pop(lane, None)
@@ -221,8 +226,8 @@ class TrainProcess(Sentinel):
         return self._core
 
     @property
-    def may_end(self) -> bool:
-        return self._core.leaving and self._core.settled and self._post.empty
+    def over(self) -> bool:
+        return not self.alive or (self._core.leaving and self._core.settled and self._post.empty)
 
     def take(self, lane: int) -> None:
         steps = ["issued", "answered", "home"]
@@ -310,8 +315,8 @@ class PassProcess(Sentinel):
         return self._core
 
     @property
-    def may_end(self) -> bool:
-        return self._core.leaving and self._post.empty
+    def over(self) -> bool:
+        return not self.alive or (self._core.leaving and self._post.empty)
 
     @property
     def done(self) -> bool:

@@ -62,9 +62,10 @@ class Landed:
 
 
 class Listener(Protocol):
-    """A process that may have nothing to do until something is written to what it reads."""
+    """A process that may have nothing to do, or to read, until something is written to what it reads."""
 
     idle: bool
+    unread: bool
 
 
 @dataclass(slots=True)
@@ -90,10 +91,13 @@ class World:
     topics: Topics = field(init=False)
     ends: dict[TopicPartition, LaneEnd] = field(default_factory=dict)
     listeners: dict[TopicPartition, list[Listener]] = field(default_factory=dict)
+    _forward: list[list[TopicPartition]] = field(init=False)
+    _backward: list[list[TopicPartition]] = field(init=False)
     _names: int = 0
 
     def __post_init__(self) -> None:
         s = self.scenario
+        self._forward, self._backward = (_edges(direction, s) for direction in ("forward", "backward"))
         self.log = MemoryLog(clock=lambda: self.time)
         self.topics = Topics("simulation", s.gates, s.all_lanes)
         for topic in self.topics.all():
@@ -114,10 +118,10 @@ class World:
     # --- names ------------------------------------------------------------------------------------
 
     def forward(self, gate: int, lane: int) -> TopicPartition:
-        return TopicPartition(f"akkafka.simulation.forward.{gate}", lane)
+        return self._forward[gate][lane]
 
     def backward(self, gate: int, lane: int) -> TopicPartition:
-        return TopicPartition(f"akkafka.simulation.backward.{gate}", lane)
+        return self._backward[gate][lane]
 
     def journal(self, gate: int) -> TopicPartition:
         return TopicPartition(f"akkafka.simulation.journal.{gate}", 0)
@@ -136,7 +140,7 @@ class World:
         self.history[where].append(Landed(self.time, value))
         self.values[where].append(value or b"")
         for listener in self.listeners.get(where, ()):
-            listener.idle = False
+            listener.idle, listener.unread = False, True
         return self.log.append(where, value, key)
 
     def forge(self, where: TopicPartition, value: bytes | None, key: bytes | None = None) -> None:
@@ -184,6 +188,12 @@ class World:
         self.requests.remove(request)
         for value in request.values:
             self.append(request.where, value)
+
+
+def _edges(direction: str, s: Scenario) -> list[list[TopicPartition]]:
+    """The lanes of the edges of one direction: they are asked for all the time."""
+    names = [f"akkafka.simulation.{direction}.{i}" for i in range(s.gates + 1)]
+    return [[TopicPartition(name, lane) for lane in range(s.all_lanes)] for name in names]
 
 
 def _forward_fits(gate: int, lane: int) -> Callable[[bytes | None], Edge | None]:

@@ -304,5 +304,5 @@ def _told(snapshot: Snapshot) -> str:
 
 def _difference(sums: LaneSums, expected: LaneSums | None) -> str:
     assert expected is not None, "the caller looks"
-    names = [name for name in LaneSums.__slots__ if getattr(sums, name) != getattr(expected, name)]
+    names = [name for name in LaneSums._fields if getattr(sums, name) != getattr(expected, name)]
     return "; ".join(f"{name} {getattr(sums, name)}, must be {getattr(expected, name)}" for name in names)

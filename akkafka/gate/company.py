@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from akkafka.gate import events as e
 
+_RESULTS = (e.SendForward, e.SendBackward)
 _NEXT_OF: dict[type, type] = {e.ForwardComputed: e.ComputeForward, e.BackwardComputed: e.ComputeBackward}
 
 
@@ -30,10 +31,10 @@ class Company:
         if self._burst == 1:
             return asked
         next_kind = _NEXT_OF.get(type(event))
-        results = [i for i in asked if isinstance(i, e.SendForward | e.SendBackward)]
+        results = [i for i in asked if isinstance(i, _RESULTS)]
         if not results and next_kind is None:
             return asked
-        rest = [i for i in asked if not isinstance(i, e.SendForward | e.SendBackward)]
+        rest = [i for i in asked if not isinstance(i, _RESULTS)]
         self._held += results
         if any(type(i) is next_kind for i in rest) and len(self._held) < self._burst:
             return rest

@@ -8,8 +8,7 @@ the total is kept, which is as good as one number each, as the epoch is hashed w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from akkafka.errors import ProtocolError
 from akkafka.protocol.messages import JournalRecord
@@ -20,8 +19,7 @@ EXACT: Final = 16  # staleness below is counted exactly, above by powers of two
 BUCKETS: Final = EXACT + 20
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSums:
+class LaneSums(NamedTuple):
     """Of the counted records of one lane; how many they are says `GateState.applied`."""
 
     voided: int = 0
@@ -39,7 +37,7 @@ class LaneSums:
         """With one more counted record; void ones bring their samples too: they were issued and dealt with."""
         voided, zeroed, tally = self.voided + bool(record.void), self.zeroed + bool(record.zeroed), record.tally
         if tally is None:
-            return replace(self, voided=voided, zeroed=zeroed)
+            return self._replace(voided=voided, zeroed=zeroed)
         new = tally.epoch != self.epoch
         return LaneSums(
             voided=voided,
@@ -78,15 +76,12 @@ class Sums:
     @property
     def rows(self) -> tuple[tuple[int, ...], ...]:
         """The lanes as a manifest holds them."""
-        return tuple(_ROW(lane) for lane in self.lanes)
-
-
-_ROW: Final = attrgetter(*LaneSums.__slots__)
+        return tuple(tuple(lane) for lane in self.lanes)
 
 
 def read_sums(rows: tuple[tuple[int, ...], ...], staleness: tuple[int, ...]) -> Sums:
     """From a manifest; a manifest of an older akkafka has none, and its records remain untold."""
-    most = len(LaneSums.__slots__)
+    most = len(LaneSums._fields)
     if any(not most - LATER <= len(row) <= most for row in rows) or (staleness and len(staleness) != BUCKETS):
         raise ProtocolError(f"a manifest whose sums are not {most} numbers a lane")
     return Sums(tuple(LaneSums(*row) for row in rows), staleness or (0,) * BUCKETS)

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -361,6 +361,7 @@ def lane_plan(spec: LaneSpec) -> LanePlan:
     return LanePlan(roles, range(at, at + spec.spare), numbered)
 
 
+@lru_cache(maxsize=1024)  # a batch has the same on its way back
 def mask_key(run: Run, gate: int, lane: int, seq: int) -> int:
     """128 bits from which all chance of one batch at one gate follows; equal in every incarnation of a definition."""
     facts = f"{gate}/{lane}/{seq}".encode()

@@ -40,7 +40,7 @@ class GateProcess:
         self._company = Company(1)
         self._start = GateStart(world, gate)
         self._positions: dict[TopicPartition, int] = {}
-        self._inputs: list[tuple[TopicPartition, list[bytes]]] = []
+        self._inputs: list[tuple[TopicPartition, str, list[bytes]]] = []  # with their directions
         self._edges = Post(world, self._delivered)
         self._journal = Post(world, self._journal_delivered)
         self._journal_broken = False
@@ -84,12 +84,12 @@ class GateProcess:
 
     def _reading_moves(self, core: GateCore, moves: list[Move]) -> None:
         positions = self._positions
-        unread = [where for where, values in self._inputs if positions[where] < len(values)]
+        unread = [(where, way) for where, way, values in self._inputs if positions[where] < len(values)]
         self.unread = bool(unread)
         if unread and self.world.scenario.backlog < 64:
-            held = {direction: core.congested(direction) for direction in {_direction(w) for w in unread}}
-            unread = [w for w in unread if w.partition not in held[_direction(w)]]
-        moves.extend((self._read, where) for where in unread)
+            held = {direction: core.congested(direction) for direction in {way for _, way in unread}}
+            unread = [(where, way) for where, way in unread if where.partition not in held[way]]
+        moves.extend((self._read, where) for where, _ in unread)
 
     @property
     def over(self) -> bool:
@@ -152,7 +152,7 @@ class GateProcess:
         for lane, position in enumerate(found.positions):
             self._positions[self.world.backward(self.gate + 1, lane)] = found.state.sources[lane]
             self._positions[self.world.forward(self.gate, lane)] = position
-        self._inputs = [(where, self.world.values[where]) for where in self._positions]
+        self._inputs = [(where, _direction(where), self.world.values[where]) for where in self._positions]
         for where in self._positions:
             self.world.listen(where, self)
         self.unread = True

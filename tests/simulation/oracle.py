@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from akkafka.broker.base import TopicPartition
 from akkafka.protocol.definition import mask_key
@@ -17,8 +18,7 @@ from . import codec, toy
 from .world import RUN, World
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A record of an edge or a journal."""
 
     offset: int

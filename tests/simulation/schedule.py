@@ -234,9 +234,10 @@ class Schedule:
                 if not process.idle:
                     process.idle = not self._advance(process)
                     gone |= process.over
-            if self.world.scenario.snapshots and self.world.choices.pick(12) == 11:
+            what = self.world.choices.pick(12)
+            if what == 11 and self.world.scenario.snapshots:
                 self._tick()
-            if self.world.choices.pick(4) == 3:
+            elif 1 <= what <= 3:
                 self._trim()
             if gone:
                 self._bury()

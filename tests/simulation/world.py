@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import cache
+from typing import NamedTuple, Protocol
 
 from akkafka.broker.base import Record, TopicPartition, TopicSpec
 from akkafka.broker.memory_log import MemoryLog
@@ -53,8 +54,7 @@ class Request:
     values: list[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(NamedTuple):
     """A record that was appended once, whatever was trimmed or compacted afterwards."""
 
     time: int
@@ -99,11 +99,11 @@ class World:
         s = self.scenario
         self._forward, self._backward = (_edges(direction, s) for direction in ("forward", "backward"))
         self.log = MemoryLog(clock=lambda: self.time)
-        self.topics = Topics("simulation", s.gates, s.all_lanes)
-        for topic in self.topics.all():
-            self.log.create(TopicSpec(topic.name, topic.partitions, topic.settings))
-            for lane in range(topic.partitions):
-                where = TopicPartition(topic.name, lane)
+        self.topics, specs = _topics(s.gates, s.all_lanes)
+        for spec in specs:
+            self.log.create(spec)
+            for lane in range(spec.partitions):
+                where = TopicPartition(spec.name, lane)
                 self.history[where], self.values[where] = [], []
         for i in range(s.gates + 1):
             for lane in range(s.all_lanes):
@@ -188,6 +188,12 @@ class World:
         self.requests.remove(request)
         for value in request.values:
             self.append(request.where, value)
+
+
+@cache
+def _topics(gates: int, lanes: int) -> tuple[Topics, list[TopicSpec]]:
+    topics = Topics("simulation", gates, lanes)
+    return topics, [TopicSpec(topic.name, topic.partitions, topic.settings) for topic in topics.all()]
 
 
 def _edges(direction: str, s: Scenario) -> list[list[TopicPartition]]:

@@ -39,7 +39,7 @@ def test_akkafka_and_a_peer_stand_side_by_side(
     ran = akkafka(
         *("bench", "peers", str(blots / "blots.toml"), "--data-dir", str(blots)),
         *("--peer", "in-process", "--variant", "wire.edges=bfloat16"),
-        *("--rounds", "1", "--epochs", "2", "--out", str(out)),
+        *("--rounds", "1", "--epochs", "2", "--target", "0.2", "--out", str(out)),
     )
     assert ran.code == 0, ran.err
     told = json.loads(out.read_text(encoding="utf-8"))
@@ -47,4 +47,6 @@ def test_akkafka_and_a_peer_stand_side_by_side(
     assert [turn["contender"] for turn in told["rounds"]] == ["akkafka", "akkafka wire.edges=bfloat16", "in-process"]
     assert all(turn["samples_per_second"] > 0 for turn in told["rounds"])
     assert "akkafka.gate 2" in told["rounds"][0]["cpu_seconds"]
-    assert ran.out.splitlines()[0].startswith("contender")
+    assert told["target"] == 0.2 and told["contenders"][2]["seconds_to_target"] > 0
+    head = ran.out.splitlines()[0]
+    assert head.startswith("contender") and head.endswith("s to 20.0%")

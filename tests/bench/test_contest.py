@@ -153,13 +153,14 @@ def test_peers_are_chosen_by_name_and_once() -> None:
 
 
 def learns(name: str, folder: Path) -> None:
-    """A turn of a peer on the blots."""
+    """A turn of a peer on the blots; it has a target's accuracy before the end, and needs time to get there."""
     config = load_config(folder / "blots.toml", data_dir=folder)
     with TemporaryDirectory(prefix="akb-") as short:  # a longer name is too long for Ray's sockets
-        lay_out(config.definition, 6, Path(short), folder)
+        lay_out(config.definition, 6, Path(short), folder, 0.8)
         outcome = hold([PeerProcess(name)], 1, Path(short), print, look=quiet)[0].outcome
     assert outcome.validation_accuracy is not None and outcome.validation_accuracy >= 0.95
     assert outcome.samples_per_second > 0
+    assert outcome.seconds_to_target is not None and 0 < outcome.seconds_to_target < 120
     assert "cut as warm-up: the first 25 batches" in outcome.measured
     assert "numpy" in outcome.versions
 
@@ -210,3 +211,20 @@ def test_ours_takes_its_figures_from_the_report(tmp_path: Path) -> None:
     turn = Akkafka(Path("mnist"), 2).turn(tmp_path)
     (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
     assert turn.outcome(tmp_path / "none") == Outcome(5.0, "so", 1.0, 0.75, {"broker": "embedded"})
+
+
+@pytest.mark.parametrize(("target", "seconds"), [(0.5, 2.0), (0.7, 4.0), (0.9, None)])
+def test_ours_has_reached_a_target_when_a_validation_says_so(
+    tmp_path: Path, target: float, seconds: float | None
+) -> None:
+    told = {
+        "samples_per_second": 5.0,
+        "samples_per_second_measured": "so",
+        "epochs": [],
+        "validations": [{"seconds": 2.0, "accuracy": 0.5}, {"seconds": 4.0, "accuracy": 0.75}, {"seconds": 6.0}],
+        "broker": {"kind": "embedded"},
+    }
+    turn = Akkafka(Path("mnist"), 2, target=target).turn(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
+    assert turn.outcome(tmp_path / "none").seconds_to_target == seconds
+    assert "run.validate_every=0.5" in turn.command

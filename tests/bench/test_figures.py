@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
 from akkafka.cli.bench.figures import Outcome, Round, noise, report, standings
 from akkafka.cli.bench.machine import Calm
-from akkafka.cli.bench.show import rows
+from akkafka.cli.bench.show import head_of, rows
 
 QUIET = Calm(0.1, 0.1)
 
@@ -32,6 +33,7 @@ SCHEMA = {
                     "least": NUMBER,
                     "greatest": NUMBER,
                     "accuracy": MAYBE,
+                    "seconds_to_target": MAYBE,
                     "ratio": MAYBE,
                     "ratio_of_medians": MAYBE,
                 },
@@ -50,6 +52,7 @@ SCHEMA = {
                     "loss": MAYBE,
                     "validation_accuracy": MAYBE,
                     "versions": {"type": "object", "additionalProperties": TEXT},
+                    "seconds_to_target": MAYBE,
                     "load_before": NUMBER,
                     "busy_cores_before": NUMBER,
                     "wall_seconds": NUMBER,
@@ -120,6 +123,17 @@ def test_the_json_keeps_its_schema() -> None:
     told = report(drifting(), {"epochs": 7})
     jsonschema.validate(json.loads(json.dumps(told)), SCHEMA)
     assert told["quiet"] is True and len(told["rounds"]) == 6
+
+
+def test_the_time_to_a_target_is_the_rounds_median_and_never_if_one_did_not_get_there() -> None:
+    timed = [
+        replace(made, outcome=replace(made.outcome, seconds_to_target=seconds))
+        for made, seconds in zip(drifting(), (3.0, 9.0, 1.0, None, 2.0, 8.0), strict=True)
+    ]
+    found = standings(timed)
+    assert [standing.seconds_to_target for standing in found] == [2.0, None]
+    assert [cells[-1] for cells in rows(found, 0.95)] == ["2.00", "never"]
+    assert head_of(0.95)[-1] == "s to 95.0%" and len(head_of(0.95)) == len(rows(found, 0.95)[0])
 
 
 def test_the_table_shows_a_gap_where_nothing_was_measured() -> None:

@@ -16,7 +16,7 @@ from akkafka.cli.bench.course import lay_out, reduced
 from akkafka.cli.bench.networks import NETS, config_of
 from akkafka.cli.bench.peers import in_process, layers
 from akkafka.cli.bench.peers.job import Job, Result, Samples
-from akkafka.cli.bench.peers.plain import Stage, cross_entropy
+from akkafka.cli.bench.peers.plain import Stage, cross_entropy, first_reaching
 from akkafka.errors import ConfigError
 from akkafka.nn.layer import F32
 from akkafka.protocol.config import load_config
@@ -106,7 +106,7 @@ def test_a_torch_stage_is_the_numpy_stage(blots: Path, conv: bool) -> None:
 @needs_torch
 def test_torchs_pipeline_trains_synchronously_on_whole_batches(blots: Path) -> None:
     """Weights end where a plain loop over the same batches ends: the schedule changes when, not what."""
-    made = replace(job(blots, conv=False, epochs=2), micro_batches=4)
+    made = replace(job(blots, conv=False, epochs=2), micro_batches=4, target=0.6)
     made.write(blots / "torch.json")
     command = [sys.executable, "-m", "akkafka.cli.bench.peers", "torch_1f1b", str(blots / "torch.json")]
     said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300, text=True).stdout
@@ -127,6 +127,26 @@ def test_torchs_pipeline_trains_synchronously_on_whole_batches(blots: Path) -> N
             back = stage.backward(number, back)
     assert result.losses == pytest.approx(sums, rel=1e-3)
     assert result.validation_accuracy > 0.9
+    assert 0 < result.reached < 40 and result.begun < result.home[0][0]
+
+
+def test_a_target_is_reached_with_the_first_kept_weights_that_have_it(blots: Path) -> None:
+    made = replace(job(blots, conv=False), target=0.9)
+    samples, stages = Samples.of(made), [Stage.of(made, i) for i in range(3)]
+    begin = [stage.params for stage in stages]
+    result = in_process.trained(made, stages, Result())
+    good = [stage.kept[20] for stage in stages]
+    assert result.reached > 0 and sorted(stages[0].kept) == [5, 10, 15, 20]
+    kept = [{20: learnt, 5: first, 15: learnt, 10: first} for first, learnt in zip(begin, good, strict=True)]
+    assert first_reaching(made, stages, kept, samples) == 15
+    assert [stage.params for stage in stages] == good
+
+
+def test_a_target_that_is_out_of_reach_is_never_reached(blots: Path) -> None:
+    made = job(blots, conv=False)
+    assert in_process.run(replace(made, target=1.01)).reached == 0
+    assert in_process.run(made).reached == 0
+    assert layers.run(replace(made, target=0.5)).reached > 0 == layers.run(made).reached
 
 
 def test_networks_by_name_can_be_done_by_peers() -> None:

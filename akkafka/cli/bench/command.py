@@ -37,6 +37,7 @@ class Request:
     out: Path | None
     plot: Path | None = None
     variants: tuple[str, ...] = ()  # further settings, each for an akkafka of its own beside the first
+    target: float = 0.0  # validation accuracy whose time is told, too; 0: none
 
 
 def peers(request: Request) -> None:
@@ -53,13 +54,13 @@ def peers(request: Request) -> None:
     # short: Ray puts sockets in there, whose paths may not be long
     with tempfile.TemporaryDirectory(prefix="akb-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        lay_out(config.definition, epochs, folder, data_dir)
-        ours = Akkafka(request.config, epochs, request.overrides, request.seed, data_dir)
+        lay_out(config.definition, epochs, folder, data_dir, request.target)
+        ours = Akkafka(request.config, epochs, request.overrides, request.seed, data_dir, target=request.target)
         contenders: list[Contender] = [ours, *varied(ours, request.variants), *others]
         say(f"{request.rounds} rounds of {epochs} epochs: {', '.join(one.name for one in contenders)}, in turn")
         rounds = hold(contenders, request.rounds, folder, say)
     here = machine()
-    show(rounds, here)
+    show(rounds, here, request.target)
     if request.out is not None:
         facts = _facts(request, config, epochs) | {"machine": here.facts()}
         write_json(request.out, report(rounds, facts))
@@ -83,4 +84,5 @@ def _facts(request: Request, config: Config, epochs: int) -> dict[str, Any]:
         "batch_size": definition.batch_size,
         "window": definition.schedule.window,
         "epochs": epochs,
+        "target": request.target or None,
     }

@@ -20,6 +20,7 @@ from akkafka.cli.training.report import steady_rate
 from akkafka.errors import AkkafkaError, ConfigError
 
 Say = Callable[[str], None]
+LOOK_S = 0.5  # from the end of one validation to the next, where a target's time is asked for
 PACKAGE = Path(__file__).resolve().parents[2]  # akkafka's own directory
 
 
@@ -56,6 +57,7 @@ class Akkafka:
     seed: int | None = None
     data_dir: Path | None = None
     name: str = OURS
+    target: float = 0.0
 
     def prepare(self, say: Say) -> None:
         """Nothing: compiling and downloads fall into the first round's start, before what is measured."""
@@ -69,10 +71,11 @@ class Akkafka:
             *("--state-dir", str(folder / "state"), "--report", str(report)),
             *(() if self.seed is None else ("--seed", str(self.seed))),
             *(() if self.data_dir is None else ("--data-dir", str(self.data_dir))),
+            *(("--set", f"run.validate_every={LOOK_S}") if self.target else ()),
             *(word for override in self.overrides for word in ("--set", override)),
         ]
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-        return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report))
+        return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report, self.target))
 
 
 def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
@@ -83,19 +86,24 @@ def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
     ]
 
 
-def _from_report(path: Path) -> Outcome:
-    """The outcome in `akkafka train`'s report. Raises AkkafkaError."""
+def _from_report(path: Path, target: float = 0.0) -> Outcome:
+    """The outcome in `akkafka train`'s report. Raises AkkafkaError.
+
+    The target's time is that at which a validation beside the training said so, its own duration included.
+    """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AkkafkaError(f"akkafka train left no report that can be read: {error}") from error
     epochs, validations = told["epochs"], told["validations"]
+    there = (v["seconds"] for v in validations if target and v.get("accuracy", 0.0) >= target)
     return Outcome(
         told["samples_per_second"],
         told["samples_per_second_measured"],
         epochs[-1]["loss"] if epochs else None,
         validations[-1].get("accuracy") if validations else None,
         {"broker": told["broker"]["kind"]},
+        next(there, None),
     )
 
 
@@ -141,6 +149,7 @@ def _from_stdout(path: Path) -> Outcome:
         result.losses[-1] if result.losses else None,
         result.validation_accuracy,
         result.versions,
+        (result.home[result.reached - 1][0] - result.begun) / 1e9 if result.reached else None,
     )
 
 

@@ -38,7 +38,7 @@ class Shape:
     optimizer: SgdSpec
 
 
-def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | None) -> Job:
+def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | None, target: float = 0.0) -> Job:
     """Write the arrays of a job of `epochs` epochs into `folder`, and the job itself as `job.json`.
 
     Raises ConfigError for a network that peers cannot do, DataError for data that cannot be had.
@@ -61,6 +61,7 @@ def lay_out(definition: Definition, epochs: int, folder: Path, data_dir: Path | 
         shape.optimizer.clip_norm,
         tuple(float(shape.optimizer.rate(version)) for version in range(updates)),
         definition=definition.canonical,
+        target=target,
     )
     job.write(folder / "job.json")
     return job

@@ -51,6 +51,10 @@ def peers(
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
+    target: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0.01, max=1.0, help="Tell the time to this validation accuracy, too (0.95)."),
+    ] = None,
     out: OutOption = None,
     plot: PlotOption = None,
 ) -> None:
@@ -60,7 +64,11 @@ def peers(
 
     file = config_of(config, net)
     peers_asked, more = tuple(peer or ()), tuple(variant or ())
-    work(Request(file, tuple(overrides or ()), seed, epochs, rounds, peers_asked, data_dir, out, plot, more))
+    work(
+        Request(
+            file, tuple(overrides or ()), seed, epochs, rounds, peers_asked, data_dir, out, plot, more, target or 0.0
+        )
+    )
 
 
 @app.command()

@@ -22,6 +22,7 @@ class Outcome:
     loss: float | None  # of the last epoch, mean over its samples
     validation_accuracy: float | None
     versions: Mapping[str, str] = field(default_factory=dict)
+    seconds_to_target: float | None = None  # from the first batch to the target's accuracy; None: never, or not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Standing:
     least: float
     greatest: float
     accuracy: float | None  # median
+    seconds_to_target: float | None  # median of the rounds; None if one of them never got there
     ratio: float | None  # median over rounds of ours / this one's in the same round; None: it is ours, or never ran
     ratio_of_medians: float | None
 
@@ -64,6 +66,7 @@ def standings(rounds: Sequence[Round]) -> list[Standing]:
 def _standing(name: str, turns: Mapping[int, Outcome], ours: Mapping[int, Outcome]) -> Standing:
     rates = [outcome.samples_per_second for outcome in turns.values()]
     accuracies = [o.validation_accuracy for o in turns.values() if o.validation_accuracy is not None]
+    times = [o.seconds_to_target for o in turns.values() if o.seconds_to_target is not None]
     pairs = [
         ours[number].samples_per_second / outcome.samples_per_second
         for number, outcome in turns.items()
@@ -78,6 +81,7 @@ def _standing(name: str, turns: Mapping[int, Outcome], ours: Mapping[int, Outcom
         min(rates),
         max(rates),
         median(accuracies) if accuracies else None,
+        median(times) if len(times) == len(turns) else None,
         median(pairs) if compared else None,
         of_medians,
     )

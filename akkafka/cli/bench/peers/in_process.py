@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from akkafka.cli.bench.peers.job import Job, Result, Samples
-from akkafka.cli.bench.peers.plain import Losses, Stage, Trainable, cross_entropy, validated
+from akkafka.cli.bench.peers.plain import Losses, Stage, Trainable, cross_entropy, first_reaching, validated
 
 
 def run(job: Job) -> Result:
@@ -19,6 +19,7 @@ def run(job: Job) -> Result:
 def trained(job: Job, stages: Sequence[Trainable], result: Result) -> Result:
     """Train synchronously: each batch forward, loss, backward, then the next; no window, no staleness."""
     samples, losses = Samples.of(job), Losses()
+    result.begun = time.time_ns()
     for batch, (epoch, pixels, targets) in enumerate(samples.batches(job.batch_size)):
         x = stages[0].forward(batch, pixels)
         for stage in stages[1:]:
@@ -32,4 +33,5 @@ def trained(job: Job, stages: Sequence[Trainable], result: Result) -> Result:
         losses.add(epoch, loss, len(targets))
     result.losses = losses.means()
     result.validation_accuracy = validated(stages, samples)
+    result.reached = first_reaching(job, stages, [stage.kept for stage in stages], samples)
     return result

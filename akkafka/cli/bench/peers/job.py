@@ -32,6 +32,15 @@ class Job:
     threads: int = 1  # of BLAS, in a peer that is one process
     micro_batches: int = 4  # of a peer that cuts batches up
     definition: str = ""  # canonical JSON, for the peer that is akkafka's own layers
+    target: float = 0.0  # validation accuracy whose time is looked for; 0: none is
+
+    @property
+    def keep_every(self) -> int:
+        """Updates from one set of weights that is kept to the next, validated once the clock has stopped; 0: none.
+
+        Twelve in an epoch of MNIST in batches of 1024.
+        """
+        return 5 if self.target else 0
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -91,6 +100,8 @@ class Result:
     home: list[tuple[int, int]] = field(default_factory=list)  # (ns of wall clock, samples) of each finished batch
     losses: list[float] = field(default_factory=list)  # by epoch, mean over its samples
     validation_accuracy: float = 0.0
+    begun: int = 0  # ns of wall clock, before the first batch
+    reached: int = 0  # updates after which the job's target was first seen; 0: never, or there is none
     versions: dict[str, str] = field(default_factory=dict)  # of what it is made of
 
     def line(self) -> str:

@@ -14,7 +14,7 @@ from akkafka.cli.bench.peers.plain import Params
 class Gate:
     """One gate's layers and optimizer."""
 
-    def __init__(self, definition: Any, index: int) -> None:
+    def __init__(self, definition: Any, index: int, keep_every: int) -> None:
         from akkafka.nn.layer import Pass
         from akkafka.optim.optimizer import Step
 
@@ -25,6 +25,8 @@ class Gate:
         self.optimizer = definition.gates[index].optimizer.build()
         self.state = self.optimizer.init(self.params)
         self.tape: Any = None
+        self.keep_every = keep_every
+        self.kept: dict[int, Params] = {}
 
     def forward(self, batch: int, x: U8 | F32) -> F32:
         """See plain.Stage."""
@@ -37,6 +39,8 @@ class Gate:
         step = self._step(grads, self.params, 0, self.version)
         self.params, self.state = self.optimizer.update(self.params, self.state, step)
         self.version += 1
+        if self.keep_every and self.version % self.keep_every == 0:
+            self.kept[self.version] = self.params
         return None if dx is None else np.asarray(dx, np.float32)
 
     def infer(self, x: U8 | F32) -> F32:
@@ -51,5 +55,5 @@ def run(job: Job) -> Result:
     from akkafka.protocol.definition import parse_definition
 
     definition = parse_definition(job.definition)
-    gates = [Gate(definition, i) for i in range(job.stages)]
+    gates = [Gate(definition, i, job.keep_every) for i in range(job.stages)]
     return trained(job, gates, Result(versions={"numpy": np.__version__, "akkafka": __version__}))

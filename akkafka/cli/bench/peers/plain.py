@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -199,13 +199,16 @@ class Stage:
     clip_norm: float | None
     rates: tuple[float, ...]
     version: int = 0
+    keep_every: int = 0
+    kept: dict[int, Params] = field(default_factory=dict)  # by version, see Job.keep_every
     _tapes: dict[int, Tape] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job, index: int) -> Stage:
         """Stage `index`, before the first update."""
         layers = [layer_of(op, at) for at, op in enumerate(job.layers[index])]
-        return cls(layers, first_weights(job)[index], index == 0, job.clip_norm, job.rates)
+        params = first_weights(job)[index]
+        return cls(layers, params, index == 0, job.clip_norm, job.rates, keep_every=job.keep_every)
 
     def forward(self, batch: int, x: U8 | F32) -> F32:
         """x (B, *shape), pixels uint8 into the first stage, else float32 -> y; remembered for `backward`."""
@@ -244,6 +247,8 @@ class Stage:
         step = np.float32(self.rates[self.version] * self._share(grads))
         self.params = {name: self.params[name] - step * grad for name, grad in grads.items()}
         self.version += 1
+        if self.keep_every and self.version % self.keep_every == 0:
+            self.kept[self.version] = self.params
 
     def _share(self, grads: Params) -> float:
         if self.clip_norm is None:
@@ -254,6 +259,9 @@ class Stage:
 
 class Trainable(Protocol):
     """What can be trained: a stage, or what does the same by other means."""
+
+    params: Params
+    kept: dict[int, Params]
 
     def forward(self, batch: int, x: U8 | F32) -> F32:
         """See Stage."""
@@ -310,3 +318,18 @@ def validated(stages: Sequence[Trainable], samples: Samples) -> float:
         targets = samples.y_validation[first : first + 1000]
         hits += accuracy(x.astype(np.float32, copy=False), targets) * len(targets)
     return hits / len(samples.y_validation)
+
+
+def first_reaching(
+    job: Job, stages: Sequence[Trainable], kept: Sequence[Mapping[int, Params]], samples: Samples
+) -> int:
+    """Updates after which the weights that were `kept`, stage by stage, first have the job's target; 0: never.
+
+    The stages are left with the weights that were looked at last.
+    """
+    for version in sorted(kept[0]) if job.target else ():
+        for stage, own in zip(stages, kept, strict=True):
+            stage.params = own[version]
+        if validated(stages, samples) >= job.target:
+            return version
+    return 0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akkafka.cli.bench.peers.job import Job, Result, Samples
-from akkafka.cli.bench.peers.plain import Losses, Stage, accuracy, cross_entropy
+from akkafka.cli.bench.peers.plain import Losses, Params, Stage, accuracy, cross_entropy, first_reaching
 
 OBJECT_STORE_BYTES = 512 * 1024 * 1024  # a batch in flight holds 1.3 MB; the rest is room for validation
 LONGEST_TEMP = 40  # a socket's path has at most 107 bytes (Linux), of which Ray appends 62
@@ -41,6 +41,10 @@ class Actor:
     def infer(self, x: Any) -> Any:
         """See Stage."""
         return self.stage.infer(x)
+
+    def kept(self) -> dict[int, Params]:
+        """See Stage."""
+        return self.stage.kept
 
 
 def run(job: Job) -> Result:
@@ -79,12 +83,17 @@ class _Pipeline:
         """All batches, then validation."""
         batches = enumerate(self.samples.batches(self.job.batch_size))
         more = True
+        self.result.begun = time.time_ns()
         while more or self.open or self.homing:
             while more and len(self.open) + len(self.homing) < self.job.window:
                 more = self._issue(next(batches, None))
             self._take()
         self.result.losses = self.losses.means()
         self.result.validation_accuracy = self._validated()
+        if self.job.target:
+            stages = [Stage.of(self.job, i) for i in range(self.job.stages)]
+            kept = self.ray.get([actor.kept.remote() for actor in self.actors])
+            self.result.reached = first_reaching(self.job, stages, kept, self.samples)
         return self.result
 
     def _issue(self, numbered: Any) -> bool:

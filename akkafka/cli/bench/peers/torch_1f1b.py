@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from akkafka.cli.bench.peers.job import Job, Op, Result, Samples, first_weights
-from akkafka.cli.bench.peers.plain import Losses, Stage, validated
+from akkafka.cli.bench.peers.plain import Losses, Params, Stage, first_reaching, validated
 
 START_S = 60.0
 
@@ -38,7 +38,9 @@ def run(job: Job) -> Result:
         if other.exitcode:
             raise SystemExit(f"a rank ended with exit code {other.exitcode}")
     result.losses = [float(loss) for loss in np.load(Path(job.folder) / "torch-losses.npy")]
-    result.validation_accuracy = validated([_trained(job, i) for i in range(job.stages)], Samples.of(job))
+    samples, stages = Samples.of(job), [_trained(job, i) for i in range(job.stages)]
+    result.validation_accuracy = validated(stages, samples)
+    result.reached = first_reaching(job, stages, [stage.kept for stage in stages], samples)
     return result
 
 
@@ -68,19 +70,27 @@ class _Rank:
     def run(self) -> Result:
         """All batches of full size."""
         number = 0
+        kept: dict[str, Any] = {}
+        self.result.begun = time.time_ns()
         for epoch, pixels, targets in Samples.of(self.job).batches(self.job.batch_size):
             if len(targets) < self.job.batch_size:
                 continue
             self._batch(number, epoch, pixels, targets)
             number += 1
             self.result.home.append((time.time_ns(), len(targets)))
+            if self.job.keep_every and number % self.job.keep_every == 0:
+                kept |= {f"{number} {name}": array for name, array in self._weights().items()}
         folder = Path(self.job.folder)
         if self.last:
             np.save(folder / "torch-losses.npy", np.array(self.losses.means()))
-        weights = {name: array.detach().numpy() for name, array in self.module.state_dict().items()}
-        np.savez(folder / f"torch-{self.rank}.npz", **weights)
+        kept |= {f"{number} {name}": array for name, array in self._weights().items()}
+        np.savez(folder / f"torch-{self.rank}.npz", **kept)
         self.torch.distributed.barrier()
         return self.result
+
+    def _weights(self) -> Params:
+        """Copies: torch's steps write into its arrays."""
+        return {name: array.detach().numpy().copy() for name, array in self.module.state_dict().items()}
 
     def _batch(self, number: int, epoch: int, pixels: Any, targets: Any) -> None:
         torch = self.torch
@@ -101,12 +111,13 @@ class _Rank:
 
 
 def _trained(job: Job, index: int) -> Stage:
-    """The stage in numpy, with the weights that its rank has left."""
+    """The stage in numpy, with the weights that its rank has left; the last ones are those at the end."""
     stage = Stage.of(job, index)
-    left = np.load(Path(job.folder) / f"torch-{index}.npz")
-    stage.params = {
-        name: np.ascontiguousarray(left[name].T if left[name].ndim == 2 else left[name]) for name in stage.params
-    }
+    for told, array in np.load(Path(job.folder) / f"torch-{index}.npz").items():
+        version, name = told.split(" ")
+        ours = np.ascontiguousarray(array.T if array.ndim == 2 else array)
+        stage.kept.setdefault(int(version), {})[name] = ours
+    stage.params = stage.kept[max(stage.kept)]
     return stage
 
 

@@ -97,6 +97,7 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
     window = one_of(choices, (2, 1, 3))
     fixed = bool(choices.pick(3) == 1)
     walks = choices.pick(2) == 0
+    epochs = one_of(choices, (1, 2, 1))
     return Scenario(
         gates=one_of(choices, (2, 1, 3, 2)),
         lanes=lanes,
@@ -104,8 +105,8 @@ def drawn(choices: Choices, *, real_codec: bool = False) -> Scenario:
         window=window,
         fixed=fixed,
         delay=one_of(choices, (window * lanes - 1, 0, 1, 3)) if fixed else 0,
-        epochs=one_of(choices, (1, 2, 1)),
-        batches=one_of(choices, (3, 2, 4, 5)),
+        epochs=epochs,
+        batches=one_of(choices, (3, 2, 4, 5) if epochs == 1 else (3, 2, 4, 3)),
         backlog=one_of(choices, (64, 1, 2)),
         # fixed: a batch may wait for others that are not issued yet; a lower bound would hold these up for ever
         max_staleness=one_of(choices, (64, window * lanes) if fixed else (64, 1, 3)),

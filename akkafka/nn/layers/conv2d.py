@@ -22,7 +22,7 @@ from akkafka.nn.sizes import Pair, RimPair, Size, pair
 from akkafka.nn.spec import LayerSpec
 from akkafka.nn.window import Geometry, Window, image
 
-CHUNK = 1 << 18  # floats in the columns of one chunk: 1 MB
+CHUNK = 1 << 18  # floats in the columns of one chunk: 1 MB; less costs more in calls than the nearer cache saves
 
 
 class Conv2dSpec(LayerSpec):
@@ -155,7 +155,7 @@ class Conv2d:
             if dx is not None:
                 for outs, rows in self._parts():
                     np.dot(weight[outs].T, dz[outs], out=columns[rows])
-                kernels.convolution.images(columns, self._geometry, dx[part])
+                kernels.convolution.images(columns, self._geometry, self._strip(), dx[part])
         grads: dict[str, F32] = {"weight": grad.reshape(params["weight"].shape)}
         return dx, {**grads, "bias": sums.astype(np.float32)} if self.bias else grads
 
@@ -172,9 +172,12 @@ class Conv2d:
         out, rows = self.out_shape[0] // self.groups, self._rows // self.groups
         return [(slice(g * out, (g + 1) * out), slice(g * rows, (g + 1) * rows)) for g in range(self.groups)]
 
+    def _strip(self) -> F32:
+        return scratch.take("strip", self.in_shape[1] * self.out_shape[2] + kernels.convolution.SLACK)
+
     def _columns(self, x: F32) -> F32:
         columns = scratch.take("columns", self._rows, len(x) * prod(self.out_shape[1:]))
-        kernels.convolution.columns(x, self._geometry, columns)
+        kernels.convolution.columns(x, self._geometry, self._strip(), columns)
         return columns
 
     def _channels_first(self, y: F32 | None, dy: F32, sums: NDArray[np.float64]) -> F32:

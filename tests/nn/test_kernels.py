@@ -133,6 +133,26 @@ def test_the_tail_of_the_normal_distribution_is_right_to_5e_7(z: float) -> None:
     assert tail == pytest.approx(math.erfc(z), abs=5e-7)
 
 
+def summed_in_eights(x: Array) -> float:
+    """Eight sums of every eighth number, those in pairs, then what is left number by number; in float64."""
+    lanes, whole = np.zeros(8), len(x) // 8 * 8
+    for eight in x[:whole].reshape(-1, 8):
+        lanes += eight
+    while len(lanes) > 1:
+        lanes = lanes[::2] + lanes[1::2]
+    return float(sum(x[whole:].astype(np.float64), lanes[0]))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 31, 128])
+def test_sums_of_the_norms_are_in_float64_and_in_eights(n: int) -> None:
+    x, dy, weight, mean = random(n), random(n, seed=1), random(n, seed=2), 0.3
+    far, g, norms = x - np.float64(mean), dy.astype(np.float64) * weight, kernels.normalisation
+    assert norms.added(x) == summed_in_eights(x.astype(np.float64))
+    assert norms.squares(x, mean) == summed_in_eights(far * far)
+    assert norms.dots(x, dy, mean) == (summed_in_eights(dy.astype(np.float64)), summed_in_eights(dy * far))
+    assert norms.weighted_dots(x, dy, weight, mean) == (summed_in_eights(g), summed_in_eights(g * far))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 9, 129])
 @pytest.mark.parametrize(("middle", "spread"), [(0.0, 1.0), (1e4, 1.0), (-3.0, 1e-3)])
 def test_moments_in_one_sweep_are_those_of_two(n: int, middle: float, spread: float) -> None:

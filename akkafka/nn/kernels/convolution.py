@@ -6,8 +6,9 @@ dilation, places, each height then width. Products stand as (O, n·P), batches a
 
 Cells of one column of the window see the same rows of pixels, only from another row on. So these rows are cut out once,
 side by side as a *strip*, and each cell's places are one run of it: a copy of some hundred numbers in a row takes a
-quarter of the time that ten copies of ten take. A strip has H·ow numbers, rows in the order in which the window's
-places come by: 0, sh, 2·sh, …, then 1, sh + 1, …. Its memory has SLACK more, which are written at will.
+quarter of the time that ten copies of ten take, and often none is needed. A strip has (H + 2·ph)·ow numbers, the rim's
+rows among them, in the order in which the window's places come by: rows 0, sh, 2·sh, …, then 1, sh + 1, …. Memory for
+strips has SLACK more, which are written at will.
 
 Indices are unsigned: numba looks at each signed one for whether it counts from the end, which takes twice the time.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from akkafka.nn.kernels.machine import (
     compiled,
+    f32,
     f32_1d,
     f32_2d,
     f32_3d,
@@ -26,20 +28,23 @@ from akkafka.nn.kernels.machine import (
     f64,
     f64_1d,
     i64,
+    i64_1d,
     i64_pair,
     in_f32_1d,
     in_f32_2d,
     in_f32_3d,
     in_f32_4d,
+    in_i64_1d,
     nothing,
     ten_i64,
-    u64,
 )
+from akkafka.nn.kernels.vectors import LANES, copying, products_of
 from akkafka.nn.layer import F32
 from akkafka.nn.window import Geometry
 
 UNSIGNED = np.uint64
-SLACK = 8
+TILE = 3 * LANES  # places whose sums, for four channels, fit into the registers of a processor with 16 vectors
+SLACK = LANES
 
 
 @compiled(i64_pair, i64, i64, i64, i64)
@@ -69,114 +74,168 @@ def added(x: F32) -> float:
     return ((a + b) + (c + d)) + ((e + f) + (g + h))
 
 
-@compiled(nothing, in_f32_1d, u64, f32_1d, u64)
-def copy_eight(x: F32, start: np.uint64, out: F32, at: np.uint64) -> None:
-    """Eight numbers; all are read before one is written, so that it takes two instructions."""
-    one, two, three, four = UNSIGNED(1), UNSIGNED(2), UNSIGNED(3), UNSIGNED(4)
-    five, six, seven = UNSIGNED(5), UNSIGNED(6), UNSIGNED(7)
-    a, b, c, d = x[start], x[start + one], x[start + two], x[start + three]
-    e, f, g, h = x[start + four], x[start + five], x[start + six], x[start + seven]
-    out[at], out[at + one], out[at + two], out[at + three] = a, b, c, d
-    out[at + four], out[at + five], out[at + six], out[at + seven] = e, f, g, h
+copy_eight = copying()
 
 
-@compiled(u64, i64, i64, i64, i64)
-def run_start(row: int, step: int, height: int, places: int) -> np.uint64:
-    """Where the pixels' row begins in a strip."""
+@compiled(i64, i64, i64, i64, i64)
+def run(row: int, step: int, height: int, places: int) -> int:
+    """Where a row begins in a strip of so many rows."""
     phase = row % step
-    return UNSIGNED((phase * (height // step) + min(phase, height % step) + row // step) * places)
+    return (phase * (height // step) + min(phase, height % step) + row // step) * places
 
 
-@compiled(nothing, in_f32_1d, i64, i64_pair, i64, ten_i64, f32_1d)
-def cut(x: F32, plane: int, size: tuple[int, int], left: int, geometry: Geometry, strip: F32) -> None:
-    """The image of `size` that begins at x[plane] to the strip of the window's column at `left`; the rim is 0."""
-    sh, sw, ow = geometry[2], geometry[3], geometry[9]
+@compiled(nothing, in_f32_1d, i64, i64_pair, i64, ten_i64, f32_1d, i64)
+def cut(x: F32, plane: int, size: tuple[int, int], kj: int, geometry: Geometry, strips: F32, at: int) -> None:
+    """The image of `size` that begins at x[plane] to the strip strips[at:] of the window's column kj."""
+    sh, sw, ph, pw, dw, ow = geometry[2], geometry[3], geometry[4], geometry[5], geometry[7], geometry[9]
     height, width = size
+    left = kj * dw - pw
     first, last = inside(left, sw, width, ow)
     count, step, end, zero = UNSIGNED(last - first), UNSIGNED(sw), UNSIGNED(x.size), np.float32(0)
-    to = UNSIGNED(first)
+    to = UNSIGNED(at)
     for phase in range(sh):
-        for y in range(phase, height, sh):
-            pixel = UNSIGNED(plane + y * width + left + first * sw) if count > 0 else UNSIGNED(0)
-            if sw == 1 and pixel + count + UNSIGNED(SLACK) <= end:
-                for q in range(UNSIGNED(0), count, UNSIGNED(SLACK)):  # what is too much is written over later
-                    copy_eight(x, pixel + q, strip, to + q)
+        for y in range(phase - ph, height + ph, sh):
+            start, pixel = to + UNSIGNED(first), UNSIGNED(max(plane + y * width + left + first * sw, 0))
+            if y < 0 or y >= height:
+                for q in range(UNSIGNED(ow)):
+                    strips[to + q] = zero
+            elif sw == 1 and pixel + count + UNSIGNED(SLACK) <= end:
+                for q in range(UNSIGNED(0), count, UNSIGNED(LANES)):  # what is too much is written over later
+                    copy_eight(x, pixel + q, strips, start + q)
             else:
                 for q in range(count):
-                    strip[to + q] = x[pixel]
+                    strips[start + q] = x[pixel]
                     pixel += step
             to += UNSIGNED(ow)
     for q in range(UNSIGNED(ow)):
         if q < UNSIGNED(first) or q >= UNSIGNED(last):
-            for y in range(UNSIGNED(height)):
-                strip[y * UNSIGNED(ow) + q] = zero
+            for place in range(UNSIGNED(at) + q, to, UNSIGNED(ow)):
+                strips[place] = zero
 
 
 @compiled(nothing, in_f32_1d, i64, i64_pair, i64, ten_i64, f32_1d)
-def paste(strip: F32, plane: int, size: tuple[int, int], left: int, geometry: Geometry, out: F32) -> None:
+def paste(strip: F32, plane: int, size: tuple[int, int], kj: int, geometry: Geometry, out: F32) -> None:
     """The way back of `cut`: adds what is in the strip to the pixels it came from."""
-    sh, sw, ow = geometry[2], geometry[3], geometry[9]
+    sh, sw, ph, pw, dw, ow = geometry[2], geometry[3], geometry[4], geometry[5], geometry[7], geometry[9]
     height, width = size
+    left = kj * dw - pw
     first, last = inside(left, sw, width, ow)
     count, step, start = UNSIGNED(last - first), UNSIGNED(sw), UNSIGNED(first)
     for phase in range(sh):
-        for y in range(phase, height, sh):
-            pixel = UNSIGNED(plane + y * width + left + first * sw) if count > 0 else UNSIGNED(0)
-            if sw == 1:
-                for q in range(count):
-                    out[pixel + q] += strip[start + q]
-            else:
-                for q in range(count):
-                    out[pixel] += strip[start + q]
-                    pixel += step
+        for y in range(phase - ph, height + ph, sh):
+            if y >= 0 and y < height and count > 0:
+                pixel = UNSIGNED(plane + y * width + left + first * sw)
+                if sw == 1:
+                    for q in range(count):
+                        out[pixel + q] += strip[start + q]
+                else:
+                    for q in range(count):
+                        out[pixel] += strip[start + q]
+                        pixel += step
             start += UNSIGNED(ow)
 
 
 @compiled(nothing, in_f32_4d, ten_i64, f32_1d, f32_2d)
 def columns(x: F32, geometry: Geometry, strip: F32, out: F32) -> None:
-    """Images x to columns `out`; the rim is 0. `strip` is memory for a strip, with anything in it."""
-    kh, kw, sh, _, ph, pw, dh, dw, oh, ow = geometry
+    """Images x to columns `out`; the rim is 0. `strip` is memory for one, with anything in it."""
+    kh, kw, sh, _, ph, _, dh, _, oh, ow = geometry
     n, channels, height, width = x.shape
-    pixels, target, zero = x.reshape(-1), out.reshape(-1), np.float32(0)
+    pixels, target = x.reshape(-1), out.reshape(-1)
     places = oh * ow
     for c in range(channels):
         for kj in range(kw):
             for b in range(n):
-                cut(pixels, (b * channels + c) * height * width, (height, width), kj * dw - pw, geometry, strip)
+                cut(pixels, (b * channels + c) * height * width, (height, width), kj, geometry, strip, 0)
                 for ki in range(kh):
-                    first, last = inside(ki * dh - ph, sh, height, oh)
-                    start = run_start(ki * dh - ph + first * sh, sh, height, ow) if last > first else UNSIGNED(0)
+                    start = UNSIGNED(run(ki * dh, sh, height + 2 * ph, ow))
                     at = UNSIGNED(((c * kh + ki) * kw + kj) * n * places + b * places)
-                    begin, end = UNSIGNED(first * ow), UNSIGNED(last * ow)
-                    for q in range(begin):
-                        target[at + q] = zero
-                    for q in range(end - begin):
-                        target[at + begin + q] = strip[start + q]
-                    for q in range(end, UNSIGNED(places)):
-                        target[at + q] = zero
+                    for q in range(UNSIGNED(places)):
+                        target[at + q] = strip[start + q]
 
 
 @compiled(nothing, in_f32_2d, ten_i64, f32_1d, f32_4d)
 def images(x: F32, geometry: Geometry, strip: F32, out: F32) -> None:
     """Columns x back to images `out`: each pixel is the sum of what the windows saw of it, their columns of cells one
     by one, each summed up first. `strip` as for `columns`."""
-    kh, kw, sh, _, ph, pw, dh, dw, oh, ow = geometry
+    kh, kw, sh, _, ph, _, dh, _, oh, ow = geometry
     n, channels, height, width = out.shape
     source, pixels, zero = x.reshape(-1), out.reshape(-1), np.float32(0)
-    places = oh * ow
+    places, rows = oh * ow, height + 2 * ph
     pixels[:] = zero
     for c in range(channels):
         for kj in range(kw):
             for b in range(n):
-                for q in range(UNSIGNED(height * ow)):
+                for q in range(UNSIGNED(rows * ow)):
                     strip[q] = zero
                 for ki in range(kh):
-                    first, last = inside(ki * dh - ph, sh, height, oh)
-                    start = run_start(ki * dh - ph + first * sh, sh, height, ow) if last > first else UNSIGNED(0)
-                    at = UNSIGNED(((c * kh + ki) * kw + kj) * n * places + b * places + first * ow)
-                    for q in range(UNSIGNED((last - first) * ow)):
+                    start = UNSIGNED(run(ki * dh, sh, rows, ow))
+                    at = UNSIGNED(((c * kh + ki) * kw + kj) * n * places + b * places)
+                    for q in range(UNSIGNED(places)):
                         strip[start + q] += source[at + q]
-                paste(strip, (b * channels + c) * height * width, (height, width), kj * dw - pw, geometry, pixels)
+                paste(strip, (b * channels + c) * height * width, (height, width), kj, geometry, pixels)
+
+
+FOUR, ONE = products_of(4, TILE // LANES), products_of(1, TILE // LANES)
+
+
+@compiled(nothing, i64, i64, ten_i64, i64_1d)
+def starts(channels: int, height: int, geometry: Geometry, out: NDArray[np.int64]) -> None:
+    """Where the runs of the window's cells begin in the strips of so many channels, those of one channel together."""
+    kh, kw, sh, _, ph, _, dh, _, _, ow = geometry
+    rows = height + 2 * ph
+    for c in range(channels):
+        for ki in range(kh):
+            for kj in range(kw):
+                out[(c * kh + ki) * kw + kj] = (c * kw + kj) * rows * ow + run(ki * dh, sh, rows, ow)
+
+
+@compiled(nothing, in_f32_4d, ten_i64, in_i64_1d, in_f32_2d, in_f32_1d, f32, f32_1d, f32_3d)
+def convolve(
+    x: F32,
+    geometry: Geometry,
+    begins: NDArray[np.int64],
+    weight: F32,
+    bias: F32,
+    floor: np.float32,
+    strips: F32,
+    out: F32,
+) -> None:
+    """out[b, o, p] = bias[o] + sum of weight[o] times what its window sees at p of image b; `floor` where that is not
+    more (0: relu, -infinity: nothing). At least TILE places.
+
+    weight is (O, cells), cells = len(begins), as `starts` finds them for the channels of one group; groups are C over
+    those channels. `strips` is memory for the strips of one image. Image by image, in an order that hangs on nothing
+    else: a batch's parts give the same bits as the batch.
+    """
+    _, kw, _, _, ph, _, _, _, oh, ow = geometry
+    n, channels, height, width = x.shape
+    (outs, cells), places, strip = weight.shape, oh * ow, (height + 2 * ph) * ow
+    pixels, weights, target = x.reshape(-1), weight.reshape(-1), out.reshape(-1)
+    groups = channels * geometry[0] * kw // cells
+    each, wide = outs // groups, channels // groups * kw * strip
+    for b in range(n):
+        for c in range(channels):
+            for kj in range(kw):
+                cut(
+                    pixels,
+                    (b * channels + c) * height * width,
+                    (height, width),
+                    kj,
+                    geometry,
+                    strips,
+                    (c * kw + kj) * strip,
+                )
+        for g in range(groups):
+            for q in range(0, places, TILE):
+                place = min(q, places - TILE)  # the last tile goes over some places once more, to the same end
+                for o in range(0, each, 4 if each >= 4 else 1):
+                    channel = g * each + (min(o, each - 4) if each >= 4 else o)
+                    base, row = UNSIGNED(g * wide + place), UNSIGNED(channel * cells)
+                    at = UNSIGNED((b * outs + channel) * places + place)
+                    if each >= 4:
+                        FOUR(strips, begins, base, weights, row, bias[channel:], floor, target, at, UNSIGNED(places))
+                    else:
+                        ONE(strips, begins, base, weights, row, bias[channel:], floor, target, at, UNSIGNED(places))
 
 
 @compiled(nothing, in_f32_2d, in_f32_1d, f32_3d)

@@ -22,6 +22,7 @@ FLOATS, DOUBLES = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleT
 INDEX, LANE = ir.IntType(64), ir.IntType(32)
 
 parts: Any = cgutils.unpack_tuple
+declared: Any = cgutils.get_or_insert_function
 variable: Any = cgutils.alloca_once_value
 Terms = Callable[[Any, Sequence[Any], Sequence[Any]], Sequence[Any]]
 
@@ -59,11 +60,92 @@ def sums_of(count: int, terms: Terms) -> Callable[..., tuple[float, ...]]:
     return made
 
 
+def products_of(rows: int, vectors: int) -> Callable[..., None]:
+    """A function (x, starts, base, weight, row, bias, floor, out, at, stride) for use in a kernel: a tile of products.
+
+    out[at + r·stride + q] = bias[r] + sum over k of weight[row + r·len(starts) + k]·x[base + starts[k] + q], for so
+    many `rows` r, and q in 0…vectors·8 - 1; then `floor` where that is not more. All sums stay in registers. Arrays
+    1-d, C-contiguous; `starts` int64, the rest float32; base, row, at, stride uint64. `bias` begins with row 0's.
+    Order: the bias, then k from 0 on; product and sum are rounded once where the processor can, else each on its own.
+    """
+
+    @intrinsic
+    def products(
+        _: Any,
+        x: Any,
+        starts: Any,
+        base: Any,
+        weight: Any,
+        row: Any,
+        bias: Any,
+        floor: Any,
+        out: Any,
+        at: Any,
+        stride: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def view(place: int) -> Any:
+                return context.make_array(signature.args[place])(context, builder, args[place])
+
+            whole, span = view(1).nitems, range(vectors)
+            pixels, weights = builder.gep(view(0).data, [args[2]]), builder.gep(view(3).data, [args[4]])
+            lines = [builder.gep(weights, [builder.mul(whole, ir.Constant(INDEX, r))]) for r in range(rows)]
+            first = [
+                splat(builder, builder.load(builder.gep(view(5).data, [ir.Constant(INDEX, r)]))) for r in range(rows)
+            ]
+            sums = [[variable(builder, value) for _ in span] for value in first]
+            add = declared(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), f"llvm.fmuladd.v{LANES}f32")
+            with cgutils.for_range(builder, whole) as loop:
+                start = builder.load(builder.gep(view(1).data, [loop.index]))
+                seen = [load(builder, builder.gep(pixels, [start]), ir.Constant(INDEX, LANES * v)) for v in span]
+                for line, totals in zip(lines, sums, strict=True):
+                    factor = splat(builder, builder.load(builder.gep(line, [loop.index])))
+                    for total, numbers in zip(totals, seen, strict=True):
+                        builder.store(builder.call(add, [factor, numbers, builder.load(total)]), total)
+            least = splat(builder, args[6])
+            for r, totals in enumerate(sums):
+                place = builder.add(args[8], builder.mul(args[9], ir.Constant(INDEX, r)))
+                for v, total in enumerate(totals):
+                    value = builder.load(total)
+                    kept = builder.select(builder.fcmp_ordered("<=", value, least), least, value)
+                    store(builder, kept, view(7).data, builder.add(place, ir.Constant(INDEX, LANES * v)))
+            return context.get_dummy_value()
+
+        return types.void(x, starts, base, weight, row, bias, floor, out, at, stride), generate
+
+    made: Callable[..., None] = products
+    return made
+
+
+def copying() -> Callable[..., None]:
+    """A function (x, start, out, at) for use in a kernel: out[at + k] = x[start + k] for k in 0…7.
+
+    Both float32, 1-d, C-contiguous; start and at uint64.
+    """
+
+    @intrinsic
+    def copy(_: Any, x: Any, start: Any, out: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, target = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 2))
+            store(builder, load(builder, source, args[1]), target, args[3])
+            return context.get_dummy_value()
+
+        return types.void(x, start, out, at), generate
+
+    made: Callable[..., None] = copy
+    return made
+
+
 def load(builder: Any, data: Any, at: Any) -> Any:
     """Eight floats from data[at] on."""
     found = builder.load(builder.bitcast(builder.gep(data, [at]), FLOATS.as_pointer()))
     found.align = 4
     return found
+
+
+def store(builder: Any, vector: Any, data: Any, at: Any) -> None:
+    """Eight floats to data[at] on."""
+    builder.store(vector, builder.bitcast(builder.gep(data, [at]), FLOATS.as_pointer())).align = 4
 
 
 def splat(builder: Any, value: Any) -> Any:

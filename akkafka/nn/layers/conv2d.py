@@ -1,4 +1,5 @@
-"""The convolution, as matrix products over columns: a chunk of images at a time, so that columns stay in the cache."""
+"""The convolution: forth from strips of an image, whose windows lie side by side; back by products of matrices over
+columns, a chunk of images at a time, so that columns stay in the cache."""
 
 from __future__ import annotations
 
@@ -129,14 +130,25 @@ class Conv2d:
         places, channels = prod(self.out_shape[1:]), self.out_shape[0]
         weight = params["weight"].reshape(channels, -1)
         bias = params["bias"] if self.bias else np.zeros(channels, np.float32)
+        if places >= kernels.convolution.TILE:
+            floor = np.float32(0 if self.relu else -np.inf)
+            strips = self._strips(self.in_shape[0] * self.window.kernel[1])
+            kernels.convolution.convolve(
+                x, self._geometry, self._starts(), weight, bias, floor, strips, y.reshape(-1, channels, places)
+            )
+        else:
+            self._multiply(x, weight, bias, y.reshape(-1, channels, places))
+        return y, ConvTape(x, y if self.relu else None)
+
+    def _multiply(self, x: F32, weight: F32, bias: F32, out: F32) -> None:
+        """The forward by products of matrices, where places are so few that images must be taken together."""
         finish = kernels.convolution.batch_first_relu if self.relu else kernels.convolution.batch_first
-        for part in chunks(len(x), self._rows * places):
+        for part in chunks(len(x), self._rows * out.shape[2]):
             columns = self._columns(x[part])
-            product = scratch.take("product", channels, columns.shape[1])
+            product = scratch.take("product", out.shape[1], columns.shape[1])
             for outs, rows in self._parts():
                 np.dot(weight[outs], columns[rows], out=product[outs])
-            finish(product, bias, y[part].reshape(-1, channels, places))
-        return y, ConvTape(x, y if self.relu else None)
+            finish(product, bias, out[part])
 
     def backward(
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
@@ -155,7 +167,7 @@ class Conv2d:
             if dx is not None:
                 for outs, rows in self._parts():
                     np.dot(weight[outs].T, dz[outs], out=columns[rows])
-                kernels.convolution.images(columns, self._geometry, self._strip(), dx[part])
+                kernels.convolution.images(columns, self._geometry, self._strips(1), dx[part])
         grads: dict[str, F32] = {"weight": grad.reshape(params["weight"].shape)}
         return dx, {**grads, "bias": sums.astype(np.float32)} if self.bias else grads
 
@@ -172,12 +184,18 @@ class Conv2d:
         out, rows = self.out_shape[0] // self.groups, self._rows // self.groups
         return [(slice(g * out, (g + 1) * out), slice(g * rows, (g + 1) * rows)) for g in range(self.groups)]
 
-    def _strip(self) -> F32:
-        return scratch.take("strip", self.in_shape[1] * self.out_shape[2] + kernels.convolution.SLACK)
+    def _strips(self, count: int) -> F32:
+        rows = self.in_shape[1] + 2 * self.window.padding[0]
+        return scratch.take("strips", count * rows * self.out_shape[2] + kernels.convolution.SLACK)
+
+    def _starts(self) -> NDArray[np.int64]:
+        starts = np.empty(self._rows // self.groups, np.int64)
+        kernels.convolution.starts(self.in_shape[0] // self.groups, self.in_shape[1], self._geometry, starts)
+        return starts
 
     def _columns(self, x: F32) -> F32:
         columns = scratch.take("columns", self._rows, len(x) * prod(self.out_shape[1:]))
-        kernels.convolution.columns(x, self._geometry, self._strip(), columns)
+        kernels.convolution.columns(x, self._geometry, self._strips(1), columns)
         return columns
 
     def _channels_first(self, y: F32 | None, dy: F32, sums: NDArray[np.float64]) -> F32:

@@ -150,7 +150,8 @@ class ConvTranspose2d:
         return self.window.geometry((self.in_shape[1], self.in_shape[2]))
 
     def _strip(self) -> F32:
-        return scratch.take("strip", self.out_shape[1] * self.in_shape[2] + kernels.convolution.SLACK)
+        rows = self.out_shape[1] + 2 * self.window.padding[0]
+        return scratch.take("strips", rows * self.in_shape[2] + kernels.convolution.SLACK)
 
     def _parts(self) -> list[tuple[slice, slice]]:
         """For each group its channels coming in, and its rows of the columns."""

@@ -13,7 +13,7 @@ from akkafka.errors import ShapeError
 from akkafka.nn import kernels
 from akkafka.nn.initial import Init, initial
 from akkafka.nn.layer import F32, FLOAT32, NO_BUFFERS, Array, Params, Pass, Shape, Tape
-from akkafka.nn.layers.conv2d import check_groups, chunks
+from akkafka.nn.layers.conv2d import check_groups, chunks, strips
 from akkafka.nn.layers.samewise import float32_only
 from akkafka.nn.scratch import scratch
 from akkafka.nn.sizes import Pair, RimPair, Size, pair
@@ -150,8 +150,7 @@ class ConvTranspose2d:
         return self.window.geometry((self.in_shape[1], self.in_shape[2]))
 
     def _strip(self) -> F32:
-        rows = self.out_shape[1] + 2 * self.window.padding[0]
-        return scratch.take("strips", rows * self.in_shape[2] + kernels.convolution.SLACK)
+        return strips(1, self.out_shape[1], self.window, self.in_shape[2])
 
     def _parts(self) -> list[tuple[slice, slice]]:
         """For each group its channels coming in, and its rows of the columns."""

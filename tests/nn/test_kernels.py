@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from akkafka.nn import kernels
-from akkafka.nn.layer import F32, Array
+from akkafka.nn.layer import F32, Array, Pass
+from akkafka.nn.layers.conv2d import Conv2d
+from akkafka.nn.window import Pair, Window
 
 SHAPES = ((1, 1), (1, 50), (7, 1), (33, 17), (64, 16))
 every_shape = pytest.mark.parametrize("shape", SHAPES)
@@ -133,6 +135,26 @@ def test_the_tail_of_the_normal_distribution_is_right_to_5e_7(z: float) -> None:
     assert tail == pytest.approx(math.erfc(z), abs=5e-7)
 
 
+def summed_in_eights(x: Array) -> float:
+    """Eight sums of every eighth number, those in pairs, then what is left number by number; in float64."""
+    lanes, whole = np.zeros(8), len(x) // 8 * 8
+    for eight in x[:whole].reshape(-1, 8):
+        lanes += eight
+    while len(lanes) > 1:
+        lanes = lanes[::2] + lanes[1::2]
+    return float(sum(x[whole:].astype(np.float64), lanes[0]))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 31, 128])
+def test_sums_of_the_norms_are_in_float64_and_in_eights(n: int) -> None:
+    x, dy, weight, mean = random(n), random(n, seed=1), random(n, seed=2), 0.3
+    far, g, norms = x - np.float64(mean), dy.astype(np.float64) * weight, kernels.normalisation
+    assert norms.added(x) == summed_in_eights(x.astype(np.float64))
+    assert norms.squares(x, mean) == summed_in_eights(far * far)
+    assert norms.dots(x, dy, mean) == (summed_in_eights(dy.astype(np.float64)), summed_in_eights(dy * far))
+    assert norms.weighted_dots(x, dy, weight, mean) == (summed_in_eights(g), summed_in_eights(g * far))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 9, 129])
 @pytest.mark.parametrize(("middle", "spread"), [(0.0, 1.0), (1e4, 1.0), (-3.0, 1e-3)])
 def test_moments_in_one_sweep_are_those_of_two(n: int, middle: float, spread: float) -> None:
@@ -152,3 +174,28 @@ def test_activations_stand_any_float_and_let_not_a_number_pass(name: str) -> Non
     assert np.isnan(out[-1])
     assert np.isfinite(out[1:-2]).all()
     assert np.isfinite(dx[1:-2]).all()
+
+
+@pytest.mark.parametrize("outs", (1, 3, 4, 6))
+@pytest.mark.parametrize("groups", (1, 2))
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    (((1, 1), (1, 1), (0, 0), (1, 1)), ((3, 5), (1, 1), (1, 2), (1, 1)), ((2, 3), (3, 2), (4, 1), (2, 3))),
+)
+def test_a_convolution_sees_its_windows_and_takes_images_one_by_one(
+    outs: int, groups: int, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> None:
+    window = Window(kernel, stride, padding, dilation)
+    layer = Conv2d((4, 13, 17), (outs * groups, *window.positions((13, 17))), window, groups)
+    assert math.prod(layer.out_shape[1:]) >= kernels.convolution.TILE
+    params, x = {name: random(*shape, seed=1) for name, shape in layer.param_shapes.items()}, random(3, 4, 13, 17)
+    y, _ = layer.forward(params, x, Pass(training=True, key=0))
+    assert same_bits(y[1:2], layer.forward(params, x[1:2].copy(), Pass(training=True, key=0))[0])
+    (ph, pw), (sh, sw), (dh, dw) = padding, stride, dilation
+    rim = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    wide = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    seen = np.lib.stride_tricks.sliding_window_view(rim, wide, (2, 3))
+    seen = seen[:, :, ::sh, ::sw, ::dh, ::dw].reshape(3, groups, 4 // groups, *layer.out_shape[1:], *kernel)
+    weight = params["weight"].reshape(groups, outs, 4 // groups, *kernel).astype(np.float64)
+    expected = np.einsum("ngcpqij,gocij->ngopq", seen, weight).reshape(y.shape) + params["bias"][:, None, None]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)

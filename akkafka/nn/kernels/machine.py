@@ -22,6 +22,7 @@ f32, f64, i64, u64, nothing = types.float32, types.float64, types.int64, types.u
 f32_1d, f32_2d = types.Array(f32, 1, "C"), types.Array(f32, 2, "C")
 f32_3d, f32_4d = types.Array(f32, 3, "C"), types.Array(f32, 4, "C")
 f64_1d, f64_2d = types.Array(f64, 1, "C"), types.Array(f64, 2, "C")
+i64_1d = types.Array(i64, 1, "C")
 i32_3d = types.Array(types.int32, 3, "C")
 # inputs: numba takes a writable array for a read-only one, never the other way round
 in_f32_1d, in_f32_2d = types.Array(f32, 1, "C", readonly=True), types.Array(f32, 2, "C", readonly=True)
@@ -63,7 +64,8 @@ def compiled(result: Any, *arguments: Any) -> Callable[[Kernel], Kernel]:
     Division by 0 gives infinity or not-a-number as in numpy: numba's check for it would keep a loop from being
     vectorised (dc-asgd-a on 784 × 50: 115 µs with the check, 33 without).
     No fastmath: sums keep their order and a*b+c is rounded twice, so the same input gives the same bits on
-    every machine. No parallel loops: one compute thread per gate, and numba's workqueue dies when two
+    every machine (but for the products of a convolution, see vectors.py, which as BLAS's go by the processor). No
+    parallel loops: one compute thread per gate, and numba's workqueue dies when two
     threads enter it.
     """
 

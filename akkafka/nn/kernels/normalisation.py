@@ -9,6 +9,9 @@ x, dy and out are C-contiguous float32: (B, C, P) by channel, or (R, n) by row; 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,54 +28,76 @@ from akkafka.nn.kernels.machine import (
     in_f64_1d,
     nothing,
 )
+from akkafka.nn.kernels.vectors import LANES, sums_of
 from akkafka.nn.layer import F32
 
 F64 = NDArray[np.float64]
 
 
+def _sum(b: Any, arrays: Sequence[Any], _: Sequence[Any]) -> Sequence[Any]:
+    return [arrays[0]]
+
+
+def _squares(b: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Any]:
+    far = b.fsub(arrays[0], scalars[0])
+    return [b.fmul(far, far)]
+
+
+def _moments(b: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Any]:
+    far = b.fsub(arrays[0], scalars[0])
+    return [far, b.fmul(far, far)]
+
+
+def _dots(b: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Any]:
+    return [arrays[1], b.fmul(arrays[1], b.fsub(arrays[0], scalars[0]))]
+
+
+def _weighted(b: Any, arrays: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Any]:
+    g = b.fmul(arrays[1], arrays[2])
+    return [g, b.fmul(g, b.fsub(arrays[0], scalars[0]))]
+
+
+SUM, SQUARES, MOMENTS = sums_of(1, _sum), sums_of(1, _squares), sums_of(2, _moments)
+DOTS, WEIGHTED = sums_of(2, _dots), sums_of(2, _weighted)
+
+
 @compiled(f64, in_f32_1d)
 def added(x: F32) -> float:
-    """Sum of x: four sums of every fourth number, then those together."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = x.size // 4 * 4
-    for i in range(0, whole, 4):
-        a += x[i]
-        b += x[i + 1]
-        c += x[i + 2]
-        d += x[i + 3]
-    for i in range(whole, x.size):
-        a += x[i]
-    return (a + b) + (c + d)
+    """Sum of x: of whole eights as in vectors.py, then number by number."""
+    (total,) = SUM((x,), ())
+    for i in range(x.size // LANES * LANES, x.size):
+        total += x[i]
+    return total
 
 
 @compiled(f64, in_f32_1d, f64)
 def squares(x: F32, mean: float) -> float:
     """Sum of (x - mean)², in the order of `added`."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = x.size // 4 * 4
-    for i in range(0, whole, 4):
-        a += (x[i] - mean) * (x[i] - mean)
-        b += (x[i + 1] - mean) * (x[i + 1] - mean)
-        c += (x[i + 2] - mean) * (x[i + 2] - mean)
-        d += (x[i + 3] - mean) * (x[i + 3] - mean)
-    for i in range(whole, x.size):
-        a += (x[i] - mean) * (x[i] - mean)
-    return (a + b) + (c + d)
+    (total,) = SQUARES((x,), (mean,))
+    for i in range(x.size // LANES * LANES, x.size):
+        total += (x[i] - mean) * (x[i] - mean)
+    return total
 
 
-@compiled(f64, in_f32_1d, in_f32_1d, f64)
-def products(x: F32, dy: F32, mean: float) -> float:
-    """Sum of dy·(x - mean), in the order of `added`."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = x.size // 4 * 4
-    for i in range(0, whole, 4):
-        a += dy[i] * (x[i] - mean)
-        b += dy[i + 1] * (x[i + 1] - mean)
-        c += dy[i + 2] * (x[i + 2] - mean)
-        d += dy[i + 3] * (x[i + 3] - mean)
-    for i in range(whole, x.size):
-        a += dy[i] * (x[i] - mean)
-    return (a + b) + (c + d)
+@compiled(f64_pair, in_f32_1d, in_f32_1d, f64)
+def dots(x: F32, dy: F32, mean: float) -> tuple[float, float]:
+    """Sums of dy and of dy·(x - mean), in the order of `added`."""
+    plain, along = DOTS((x, dy), (mean,))
+    for i in range(x.size // LANES * LANES, x.size):
+        plain += dy[i]
+        along += dy[i] * (x[i] - mean)
+    return plain, along
+
+
+@compiled(f64_pair, in_f32_1d, in_f32_1d, in_f32_1d, f64)
+def weighted_dots(x: F32, dy: F32, weight: F32, mean: float) -> tuple[float, float]:
+    """Sums of dy·weight and of dy·weight·(x - mean), in the order of `added`."""
+    plain, along = WEIGHTED((x, dy, weight), (mean,))
+    for i in range(x.size // LANES * LANES, x.size):
+        g = np.float64(dy[i]) * weight[i]
+        plain += g
+        along += g * (x[i] - mean)
+    return plain, along
 
 
 @compiled(f64_pair, in_f32_1d, f64)
@@ -81,25 +106,13 @@ def moments(x: F32, near: float) -> tuple[float, float]:
 
     With `near` one of the numbers, what cancels is of the size of their spread: of float64's digits enough are left.
     """
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    e, f, g, h = 0.0, 0.0, 0.0, 0.0
-    whole = x.size // 4 * 4
-    for i in range(0, whole, 4):
-        p, q, r, s = x[i] - near, x[i + 1] - near, x[i + 2] - near, x[i + 3] - near
-        a += p
-        b += q
-        c += r
-        d += s
-        e += p * p
-        f += q * q
-        g += r * r
-        h += s * s
-    for i in range(whole, x.size):
-        a += x[i] - near
-        e += (x[i] - near) * (x[i] - near)
+    plain, square = MOMENTS((x,), (near,))
+    for i in range(x.size // LANES * LANES, x.size):
+        plain += x[i] - near
+        square += (x[i] - near) * (x[i] - near)
     share = 1.0 / x.size
-    off = ((a + b) + (c + d)) * share
-    return near + off, max(((e + f) + (g + h)) * share - off * off, 0.0)
+    off = plain * share
+    return near + off, max(square * share - off * off, 0.0)
 
 
 @compiled(nothing, in_f32_3d, f64_1d, f64_1d)
@@ -161,8 +174,9 @@ def channel_sums(x: F32, dy: F32, mean: F64, scale: F64, plain: F64, along: F64)
         return
     for b in range(x.shape[0]):
         for c in range(x.shape[1]):
-            plain[c] += added(dy[b, c])
-            along[c] += products(x[b, c], dy[b, c], mean[c])
+            sums, parts = dots(x[b, c], dy[b, c], mean[c])
+            plain[c] += sums
+            along[c] += parts
     along *= scale
 
 
@@ -231,11 +245,7 @@ def row_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, centred: f
     n = x.shape[1]
     for r in range(x.shape[0]):
         source, grad, target, middle, factor = x[r], dy[r], out[r], mean[r], scale[r]
-        less, slope = 0.0, 0.0
-        for j in range(n):
-            g = np.float64(grad[j]) * weight[j]
-            less += g
-            slope += g * (source[j] - middle)
+        less, slope = weighted_dots(source, grad, weight, middle)
         less, slope = centred * less / n, slope * factor * factor / n
         for j in range(n):
             target[j] = np.float32(factor * (np.float64(grad[j]) * weight[j] - less - (source[j] - middle) * slope))
@@ -265,11 +275,12 @@ def group_backward(x: F32, dy: F32, mean: F64, scale: F64, weight: F32, plain: F
     for b in range(batch):
         for c in range(channels):
             group = (b * channels + c) // size
-            sums, dots = added(dy[b, c]), products(x[b, c], dy[b, c], mean[group]) * scale[group]
+            sums, parts = dots(x[b, c], dy[b, c], mean[group])
+            parts *= scale[group]
             plain[c] += sums
-            along[c] += dots
+            along[c] += parts
             less[group] += weight[c] * sums
-            slope[group] += weight[c] * dots
+            slope[group] += weight[c] * parts
     count = 1.0 / (size * places)
     for b in range(batch):
         for c in range(channels):

@@ -1,4 +1,5 @@
-"""The convolution, as matrix products over columns: a chunk of images at a time, so that columns stay in the cache."""
+"""The convolution: forth from strips of an image, whose windows lie side by side; back by products of matrices over
+columns, a chunk of images at a time, so that columns stay in the cache."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from akkafka.nn.sizes import Pair, RimPair, Size, pair
 from akkafka.nn.spec import LayerSpec
 from akkafka.nn.window import Geometry, Window, image
 
-CHUNK = 1 << 18  # floats in the columns of one chunk: 1 MB
+CHUNK = 1 << 18  # floats in the columns of one chunk: 1 MB; less costs more in calls than the nearer cache saves
 
 
 class Conv2dSpec(LayerSpec):
@@ -69,6 +70,30 @@ def chunks(batch: int, one: int) -> Iterator[slice]:
     """Slices of a batch, each with columns of at most CHUNK floats, or one image; `one`: floats for one image."""
     size = max(1, CHUNK // one)
     return (slice(start, min(batch, start + size)) for start in range(0, batch, size))
+
+
+def slides(out_shape: Shape) -> bool:
+    """Whether `slide` can be used: there are places enough in one image."""
+    return prod(out_shape[1:]) >= kernels.convolution.TILE
+
+
+def slide(x: F32, window: Window, weight: F32, bias: F32, floor: float, out: F32) -> None:
+    """out (n, O, oh, ow) = what the window sees of x (n, C, H, W), times weight, plus bias; `floor` where not more.
+
+    weight (O, C / groups · kh · kw), bias (O,).
+    """
+    geometry = window.geometry((out.shape[2], out.shape[3]))
+    starts = np.empty(weight.shape[1], np.int64)
+    kernels.convolution.starts(len(starts) // prod(window.kernel), x.shape[2], geometry, starts)
+    memory = strips(x.shape[1] * window.kernel[1], x.shape[2], window, out.shape[3])
+    flat = out.reshape(len(out), out.shape[1], out.shape[2] * out.shape[3])
+    kernels.convolution.convolve(x, geometry, starts, weight, bias, np.float32(floor), memory, flat)
+
+
+def strips(count: int, height: int, window: Window, across: int) -> F32:
+    """Memory for so many strips of images of that height, with so many places across."""
+    size = (height + 2 * window.padding[0]) * across
+    return scratch.take("strips", count * size + kernels.convolution.SLACK)
 
 
 class ConvTape(NamedTuple):
@@ -126,17 +151,23 @@ class Conv2d:
     def forward(self, params: Params, x: Array, run: Pass) -> tuple[F32, Tape]:
         """See Layer."""
         y = np.empty((len(x), *self.out_shape), np.float32)
-        places, channels = prod(self.out_shape[1:]), self.out_shape[0]
-        weight = params["weight"].reshape(channels, -1)
-        bias = params["bias"] if self.bias else np.zeros(channels, np.float32)
+        weight = params["weight"].reshape(self.out_shape[0], -1)
+        bias = params["bias"] if self.bias else np.zeros(self.out_shape[0], np.float32)
+        if slides(self.out_shape):
+            slide(x, self.window, weight, bias, 0 if self.relu else -np.inf, y)
+        else:
+            self._multiply(x, weight, bias, y.reshape(-1, self.out_shape[0], prod(self.out_shape[1:])))
+        return y, ConvTape(x, y if self.relu else None)
+
+    def _multiply(self, x: F32, weight: F32, bias: F32, out: F32) -> None:
+        """The forward by products of matrices, where places are so few that images must be taken together."""
         finish = kernels.convolution.batch_first_relu if self.relu else kernels.convolution.batch_first
-        for part in chunks(len(x), self._rows * places):
+        for part in chunks(len(x), self._rows * out.shape[2]):
             columns = self._columns(x[part])
-            product = scratch.take("product", channels, columns.shape[1])
+            product = scratch.take("product", out.shape[1], columns.shape[1])
             for outs, rows in self._parts():
                 np.dot(weight[outs], columns[rows], out=product[outs])
-            finish(product, bias, y[part].reshape(-1, channels, places))
-        return y, ConvTape(x, y if self.relu else None)
+            finish(product, bias, out[part])
 
     def backward(
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
@@ -155,7 +186,7 @@ class Conv2d:
             if dx is not None:
                 for outs, rows in self._parts():
                     np.dot(weight[outs].T, dz[outs], out=columns[rows])
-                kernels.convolution.images(columns, self._geometry, dx[part])
+                kernels.convolution.images(columns, self._geometry, self._strip(), dx[part])
         grads: dict[str, F32] = {"weight": grad.reshape(params["weight"].shape)}
         return dx, {**grads, "bias": sums.astype(np.float32)} if self.bias else grads
 
@@ -172,9 +203,12 @@ class Conv2d:
         out, rows = self.out_shape[0] // self.groups, self._rows // self.groups
         return [(slice(g * out, (g + 1) * out), slice(g * rows, (g + 1) * rows)) for g in range(self.groups)]
 
+    def _strip(self) -> F32:
+        return strips(1, self.in_shape[1], self.window, self.out_shape[2])
+
     def _columns(self, x: F32) -> F32:
         columns = scratch.take("columns", self._rows, len(x) * prod(self.out_shape[1:]))
-        kernels.convolution.columns(x, self._geometry, columns)
+        kernels.convolution.columns(x, self._geometry, self._strip(), columns)
         return columns
 
     def _channels_first(self, y: F32 | None, dy: F32, sums: NDArray[np.float64]) -> F32:

@@ -13,7 +13,7 @@ from akkafka.errors import ShapeError
 from akkafka.nn import kernels
 from akkafka.nn.initial import Init, initial
 from akkafka.nn.layer import F32, FLOAT32, NO_BUFFERS, Array, Params, Pass, Shape, Tape
-from akkafka.nn.layers.conv2d import check_groups, chunks
+from akkafka.nn.layers.conv2d import check_groups, chunks, strips
 from akkafka.nn.layers.samewise import float32_only
 from akkafka.nn.scratch import scratch
 from akkafka.nn.sizes import Pair, RimPair, Size, pair
@@ -111,7 +111,7 @@ class ConvTranspose2d:
             columns = scratch.take("columns", self._rows, pixels.shape[1])
             for ins, rows in self._parts():
                 np.dot(weight[ins].T, pixels[ins], out=columns[rows])
-            kernels.convolution.images(columns, self._geometry, y[part])
+            kernels.convolution.images(columns, self._geometry, self._strip(), y[part])
         if self.bias:
             y += params["bias"][:, None, None]
         return y, x
@@ -127,7 +127,7 @@ class ConvTranspose2d:
         for part in chunks(len(x), self._rows * self._places):
             pixels = self._channels_first(x[part])
             columns = scratch.take("columns", self._rows, pixels.shape[1])
-            kernels.convolution.columns(dy[part], self._geometry, columns)
+            kernels.convolution.columns(dy[part], self._geometry, self._strip(), columns)
             for ins, rows in self._parts():
                 grad[ins] += np.dot(pixels[ins], columns[rows].T)
             if dx is not None:
@@ -148,6 +148,9 @@ class ConvTranspose2d:
     @property
     def _geometry(self) -> Geometry:
         return self.window.geometry((self.in_shape[1], self.in_shape[2]))
+
+    def _strip(self) -> F32:
+        return strips(1, self.out_shape[1], self.window, self.in_shape[2])
 
     def _parts(self) -> list[tuple[slice, slice]]:
         """For each group its channels coming in, and its rows of the columns."""

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from akkafka.cli.bench.contender import Akkafka, PeerProcess, Say, Turn, chosen, varied
+from akkafka.cli.bench.contender import Akkafka, PeerProcess, Say, Turn, able, chosen, varied
 from akkafka.cli.bench.contest import hold, order
 from akkafka.cli.bench.course import lay_out
 from akkafka.cli.bench.environment import home_of, pinned
@@ -150,6 +150,18 @@ def test_peers_are_chosen_by_name_and_once() -> None:
     assert [peer.name for peer in chosen([])] == list(PEERS)
     with pytest.raises(ConfigError, match="no peer 'rya'"):
         chosen(["rya"])
+
+
+def test_a_pipeline_that_cannot_cut_batches_finely_enough_is_left_out_or_refused() -> None:
+    said: list[str] = []
+    everybody = chosen([])
+    assert able(everybody, 2, named=False, say=said.append) == everybody and not said
+    left = able(everybody, 3, named=False, say=said.append)
+    assert [peer.name for peer in everybody if peer not in left] == ["torch-2"]
+    assert said == ["torch-2 is left out: torch's 1F1B takes no fewer micro-batches than stages, here 3"]
+    with pytest.raises(ConfigError, match="torch-4 has 4 micro-batches") as refused:
+        able(chosen(["torch-4"]), 5, named=True, say=said.append)
+    assert refused.value.hint == "Take torch-8."
 
 
 def learns(name: str, folder: Path) -> None:

@@ -13,6 +13,9 @@ from akkafka.broker.embedded.settings import MIB, BrokerSettings
 LOGGING = Path(__file__).with_name("log4j2.properties")
 STALE_S = 24 * 3600.0
 
+BEGINNING_MB = 128  # of heap: Kafka at rest holds some 40
+YOUNG_MB = 64
+
 
 def command(place: Place, settings: BrokerSettings, provided: Provision, fresh: Path) -> list[str]:
     """The whole command. `fresh`: where the JVM may write a class data archive at its end, if there is none yet."""
@@ -31,9 +34,6 @@ def command(place: Place, settings: BrokerSettings, provided: Provision, fresh: 
     ]
 
 
-BEGINNING_MB = 96  # of heap: Kafka at rest holds some 40
-
-
 def _working(settings: BrokerSettings) -> list[str]:
     """Measured on 2 busy cores, so CPU seconds and memory count, not the clock.
 
@@ -42,15 +42,18 @@ def _working(settings: BrokerSettings) -> list[str]:
     twice. Seven epochs of mnist.toml (413 batches) with a broker of their own ran at 42,502 and 42,039 samples/s with
     both, and at 60,690 and 51,163 with C1 alone, in turns; C2 has paid after some 4000 batches.
     RSS after a stream of 200 KB messages: 340 MB with G1, 260 to 310 with the serial collector and a small young
-    generation (large buffers are not made there anyway). The heap grows by what is alive, not up to its limit: buffers
-    that were in flight when the young generation was full would pile up until the old one is, some 250 MB later.
+    generation. Buffers of messages that are on their way while it is collected have to fit into one of its two survivor
+    spaces: those that do not are kept until the old one is full, which was 250 MB later.
     """
+    young = min(YOUNG_MB, settings.heap_mb // 5)
     return [
         *([] if settings.lasting else ["-XX:TieredStopAtLevel=1"]),
         f"-Xmx{settings.heap_mb}m",
         f"-Xms{min(BEGINNING_MB, settings.heap_mb)}m",
-        "-Xmn32m",
-        "-XX:MinHeapFreeRatio=25",
+        f"-Xmn{young}m",
+        "-XX:SurvivorRatio=4",  # a sixth of it each
+        "-XX:TargetSurvivorRatio=90",
+        "-XX:MinHeapFreeRatio=25",  # what the old one took for large messages is given back when it is collected
         "-XX:MaxHeapFreeRatio=50",
         f"-XX:MaxDirectMemorySize={direct_mb(settings)}m",
         "-XX:+UseSerialGC",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from akkafka.cli.bench.contender import Akkafka, Contender, chosen, varied
+from akkafka.cli.bench.contender import Akkafka, Contender, able, chosen, varied
 from akkafka.cli.bench.contest import hold
 from akkafka.cli.bench.course import lay_out
 from akkafka.cli.bench.draw import check_drawing, draw_rounds
@@ -42,13 +42,14 @@ class Request:
 
 def peers(request: Request) -> None:
     """Run it and print the table; raises AkkafkaError for what is wrong, most of it before anything runs."""
-    others = chosen(request.peers)
+    named = chosen(request.peers)
     check_writable(request.out)
     check_drawing(request.plot)
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
     for variant in request.variants:  # a mistake is told before anything runs
         configured(request.config, (*request.overrides, variant), request.seed, data_dir)
+    others = able(named, len(config.definition.gates), named=bool(request.peers), say=say)
     epochs = request.epochs or config.run.epochs
     signal.signal(signal.SIGTERM, terminated)
     # short: Ray puts sockets in there, whose paths may not be long

@@ -159,3 +159,22 @@ def chosen(names: Sequence[str]) -> list[PeerProcess]:
         if name not in PEERS:
             raise ConfigError(f"bench: there is no peer {name!r}", hint=f"Known are {', '.join(PEERS)}.")
     return [PeerProcess(name) for name in dict.fromkeys(names or PEERS)]
+
+
+def able(peers: Sequence[PeerProcess], stages: int, *, named: bool, say: Say) -> list[PeerProcess]:
+    """Those that can do a network of so many stages; others are left out, which is said.
+
+    Raises ConfigError for them if they were `named`.
+    """
+    left = [one for one in peers if not PEERS[one.name].cuts or PEERS[one.name].micro_batches >= stages]
+    for one in peers:
+        if one in left:
+            continue
+        count = PEERS[one.name].micro_batches
+        why = f"torch's 1F1B takes no fewer micro-batches than stages, here {stages}"
+        if named:
+            others = [name for name, peer in PEERS.items() if peer.cuts and peer.micro_batches >= stages]
+            hint = f"Take {' or '.join(others)}." if others else "Take a network with fewer gates."
+            raise ConfigError(f"bench: {one.name} has {count} micro-batches; {why}", hint=hint)
+        say(f"{one.name} is left out: {why}")
+    return left

@@ -19,6 +19,7 @@ class Peer:
     at_hand: str = ""  # a package: if akkafka's own Python has it, that will do as well
     threads: int = 1  # of BLAS in each of its processes
     micro_batches: int = 4  # where batches are cut up
+    cuts: bool = False  # it cuts batches up, into as many as it has stages, or more
 
 
 _TORCH = ("torch>=2.6,<3",)
@@ -30,9 +31,15 @@ PEERS: dict[str, Peer] = {
         # pip resolves it on Python 3.11 to 3.14; older ones have not been tried
         ("ray>=2.60,<3",),
     ),
-    "torch-2": Peer("torch_1f1b", "torch's 1F1B over gloo, 2 micro-batches", _TORCH, "torch", micro_batches=2),
-    "torch-4": Peer("torch_1f1b", "torch's 1F1B over gloo, 4 micro-batches", _TORCH, "torch", micro_batches=4),
-    "torch-8": Peer("torch_1f1b", "torch's 1F1B over gloo, 8 micro-batches", _TORCH, "torch", micro_batches=8),
+    "torch-2": Peer(
+        "torch_1f1b", "torch's 1F1B over gloo, 2 micro-batches", _TORCH, "torch", micro_batches=2, cuts=True
+    ),
+    "torch-4": Peer(
+        "torch_1f1b", "torch's 1F1B over gloo, 4 micro-batches", _TORCH, "torch", micro_batches=4, cuts=True
+    ),
+    "torch-8": Peer(
+        "torch_1f1b", "torch's 1F1B over gloo, 8 micro-batches", _TORCH, "torch", micro_batches=8, cuts=True
+    ),
     "in-process": Peer("in_process", "numpy in one process, one thread, synchronous"),
     "in-process-2": Peer("in_process", "numpy in one process, BLAS on two threads, synchronous", threads=2),
     "layers": Peer("layers", "akkafka's own layers in one process, one thread, synchronous"),

@@ -6,8 +6,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, Literal
 
 import psutil
 
@@ -68,14 +68,15 @@ class Rim:
             await trim_once(self.broker, self._needless())  # a pass may be over before its first turn comes
         await asyncio.gather(self.outlet.close(timeout=2.0), self.side.close(), self.outputs.close())
 
-    def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run beside the rest; what it raises ends the process."""
         task = asyncio.ensure_future(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it would never be awaited
         return task
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except asyncio.CancelledError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice, pairwise
 from typing import Protocol
 
@@ -63,10 +62,6 @@ class Subject:
     lanes: int
     training: tuple[int, ...]  # lanes
     courses: Courses
-
-
-def _take_at(held: GateAudit | LaneAudit, record: Record) -> None:
-    held.take(record.offset, record.value)
 
 
 def subject_of(network: Network) -> Subject:
@@ -131,10 +126,10 @@ class Judge:
         lane, journal, shelf = self.lanes.get(where), self._journals.get(where.topic), self._shelves.get(where.topic)
         if lane is not None:
             lane.open(self.cut[where].low, self.cut[where].high)
-            self._take = partial(_take_at, lane)
+            self._take = lambda record: lane.take(record.offset, record.value)
         elif journal is not None:
             journal.open(self.cut[where].low, self.cut[where].high)
-            self._take = partial(_take_at, journal)
+            self._take = lambda record: journal.take(record.offset, record.value)
         elif shelf is not None:
             self._take = lambda record: shelf.put(record.key, record.value)
         else:

@@ -53,7 +53,7 @@ def _working(settings: BrokerSettings) -> list[str]:
         f"-Xmn{young}m",
         "-XX:SurvivorRatio=4",  # a sixth of it each
         "-XX:TargetSurvivorRatio=90",
-        "-XX:MinHeapFreeRatio=25",  # what the old one took for large messages is given back when it is collected
+        "-XX:MinHeapFreeRatio=25",  # of the old one, once it is collected: by default it keeps up to 70 % free
         "-XX:MaxHeapFreeRatio=50",
         f"-XX:MaxDirectMemorySize={direct_mb(settings)}m",
         "-XX:+UseSerialGC",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -83,11 +84,18 @@ def slide(x: F32, window: Window, weight: F32, bias: F32, floor: float, out: F32
     weight (O, C / groups · kh · kw), bias (O,).
     """
     geometry = window.geometry((out.shape[2], out.shape[3]))
-    starts = np.empty(weight.shape[1], np.int64)
-    kernels.convolution.starts(len(starts) // prod(window.kernel), x.shape[2], geometry, starts)
+    starts = _starts(weight.shape[1] // prod(window.kernel), x.shape[2], geometry)
     memory = strips(x.shape[1] * window.kernel[1], x.shape[2], window, out.shape[3])
     flat = out.reshape(len(out), out.shape[1], out.shape[2] * out.shape[3])
     kernels.convolution.convolve(x, geometry, starts, weight, bias, np.float32(floor), memory, flat)
+
+
+@lru_cache(maxsize=256)  # the same for every batch
+def _starts(channels: int, height: int, geometry: Geometry) -> NDArray[np.int64]:
+    found = np.empty(channels * geometry[0] * geometry[1], np.int64)
+    kernels.convolution.starts(channels, height, geometry, found)
+    found.flags.writeable = False
+    return found
 
 
 def strips(count: int, height: int, window: Window, across: int) -> F32:

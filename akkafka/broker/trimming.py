@@ -1,7 +1,7 @@
 """Trims what nobody needs any more: each lane's reader trims it, up to a first copy, and always leaves the lane's last.
 
 So whoever looks at a lane finds a first copy at its head, and at its end how far the lane has come. Only whole segments
-free disk (topics.py), so there is no hurry: a look every few seconds is enough.
+free disk (topics.py), so a look every second is enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError,
 from akkafka.errors import BrokerError
 
 log = logging.getLogger("akkafka.trimming")
-EVERY_S = 2.0
+EVERY_S = 1.0
 ONCE_S = 1.0
 TRIES = 3
 IN_A_ROW_S = 30.0
@@ -89,7 +89,7 @@ async def trim_once(broker: Broker, before: Mapping[TopicPartition, int]) -> Non
 async def keep_trimming(
     broker: Broker, needless: Callable[[], Mapping[TopicPartition, int]], name: str, *, keep_log: bool = False
 ) -> None:
-    """Every few seconds trim before the offsets that `needless` gave the time before; for ever.
+    """Every second trim before the offsets that `needless` gave the time before; for ever.
 
     Not at once: a second process at the same lanes may be a little slower, and would have to begin anew. `keep_log`:
     they are only asked for, so that nobody remembers them.

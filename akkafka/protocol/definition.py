@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -272,6 +273,14 @@ class Definition(Part):
             return self.delay
         lanes = len(self.plan.of(Mode.TRAIN)) + len(self.plan.spare)
         return 2 * (self.max_staleness + self.schedule.window * lanes)
+
+    @property
+    def largest_bytes(self) -> int:
+        """Of the arrays in a batch on any edge, or in an update of any gate's weights, at most."""
+        passed = [shapes(self.data), *((layer.out_shape, layer.out_dtype) for layer in self.layers)]
+        batch = self.batch_size * max(prod(shape) * dtype.itemsize for shape, dtype in passed)
+        weights = max(sum(map(prod, layer.param_shapes.values())) for layer in self.layers)
+        return max(batch, weights * np.dtype(np.float32).itemsize)
 
     @property
     def telling(self) -> tuple[str, ...]:

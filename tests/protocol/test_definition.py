@@ -465,3 +465,9 @@ def test_masks_go_by_the_definition_and_not_by_its_incarnation(small_key: Callab
 @pytest.fixture
 def small_key() -> Callable[[bytes, bytes], int]:
     return lambda definition, incarnation: mask_key(Run(definition, incarnation), 0, 0, 0)
+
+
+def test_the_largest_message_is_a_batch_of_the_widest_edge_or_all_weights_of_a_gate() -> None:
+    digits = 64 * 1  # bytes of a sample
+    assert small(batch_size=100).largest_bytes == 100 * max(digits, 4 * 4, 4 * 10)
+    assert small(batch_size=1).largest_bytes == 4 * (64 * 4 + 4)  # a's weights

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akkafka.protocol.definition import NAME
-from akkafka.protocol.topics import MAX_MESSAGE_BYTES, Topic, Topics, network_of
+from akkafka.protocol.topics import MAX_MESSAGE_BYTES, Topic, Topics, network_of, segment_bytes
 from tests.protocol.cases import unhurried
 
 TOPICS = Topics("mnist", gates=3, lanes=5)
@@ -107,6 +107,21 @@ def test_whatever_carries_arrays_takes_large_records() -> None:
 
 def test_segments_are_no_smaller_than_kafka_4_takes() -> None:
     assert all(int(topic.settings["segment.bytes"]) >= 1 << 20 for topic in ALL.values())
+
+
+@given(st.integers(0, MAX_MESSAGE_BYTES))
+def test_a_segment_takes_the_largest_record_with_what_its_batch_holds_besides(largest: int) -> None:
+    beside = 2 << 20  # BATCH_BYTES of other records and the envelopes
+    assert segment_bytes(largest) >= min(largest + beside, MAX_MESSAGE_BYTES)
+    for topic in Topics("mnist", gates=1, lanes=1).all(largest):
+        if re.fullmatch(r".*\.(forward|backward|journal)\.\d", topic.name):
+            assert topic.settings["segment.bytes"] == str(segment_bytes(largest))
+
+
+def test_the_segments_of_small_networks_are_small() -> None:
+    assert segment_bytes(200 << 10) == 16 << 20
+    assert segment_bytes(10 << 20) == 40 << 20
+    assert segment_bytes(MAX_MESSAGE_BYTES) == MAX_MESSAGE_BYTES
 
 
 def test_all_settings_are_texts_as_the_admin_client_wants_them() -> None:

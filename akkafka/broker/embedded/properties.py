@@ -88,7 +88,9 @@ def _sizes(largest: int) -> dict[str, str]:
 
 
 def _disk() -> dict[str, str]:
-    """What is no longer needed goes within seconds; what is needed never goes by itself.
+    """What is no longer needed goes within a second or two; what is needed never goes by itself.
+
+    Soon, as the pages of memory that deleted segments held are what the next ones are written to: topics.segment_bytes.
 
     No flush settings: an acknowledged record is in the operating system's page cache, which outlives a SIGKILL of the
     broker. Only a crash of the whole machine could lose it, and Kafka's own answer to that, replicas, a single node
@@ -97,9 +99,9 @@ def _disk() -> dict[str, str]:
     return {
         "log.retention.ms": "-1",  # edges and journals are trimmed by need; topics bounded by time say so themselves
         "log.retention.bytes": "-1",
-        "log.retention.check.interval.ms": "5000",  # default 5 minutes: the disk would overshoot for as long
+        "log.retention.check.interval.ms": "500",  # default 5 minutes: the disk would overshoot for as long
         "log.initial.task.delay.ms": "1000",  # default 30 s before the first check
-        "log.segment.delete.delay.ms": "1000",  # default 60 s between "deleted" and deleted
+        "log.segment.delete.delay.ms": "100",  # default 60 s between "deleted" and deleted
         "log.cleaner.backoff.ms": "2000",  # default 15 s between two looks for something to compact
         "log.index.size.max.bytes": str(MIB),  # default 10 MiB mapped per segment and index; ours need a tenth of this
         "offsets.topic.segment.bytes": str(8 * MIB),  # compacted in small steps

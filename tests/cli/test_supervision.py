@@ -43,6 +43,36 @@ def test_all_processes_start_together_except_those_that_run_already() -> None:
     assert started(supervision.on(s.Begun(frozenset({"gate-0", "train-1"})), 0.0)) == ["gate-1", "train-0", "validate"]
 
 
+LATER = s.Worker("validate", s.Role.VALIDATE, ("-m", "validate"), ("-m", "validate", "--once"), later=True)
+
+
+def test_who_is_not_needed_for_the_first_batch_starts_behind_it_once() -> None:
+    supervision = begun([*GATES, *TRAINERS, LATER])
+    assert started(supervision.on(s.Ticked(), s.LATER_S - 0.1)) == []
+    assert started(supervision.on(s.Progressed(), s.LATER_S - 0.1)) == ["validate"]
+    assert started(supervision.on(s.Progressed(), s.LATER_S)) == []
+    assert started(supervision.on(s.Ticked(), s.LATER_S + 0.1)) == []
+
+
+def test_who_is_not_needed_for_the_first_batch_does_not_wait_for_ever() -> None:
+    supervision = begun([*GATES, *TRAINERS, LATER])
+    assert started(supervision.on(s.Ticked(), s.LATER_S)) == ["validate"]
+
+
+def test_a_training_that_is_over_before_the_validator_began_is_validated_all_the_same() -> None:
+    supervision = trained(begun([*GATES, *TRAINERS, LATER]))
+    assert started(supervision.on(s.Progressed(), 50.2)) == []
+    (start,) = supervision.on(s.JournalsFull(), 50.3)
+    assert isinstance(start, s.Start)
+    assert start.worker.command == LATER.last_resort
+
+
+def test_nobody_is_started_for_the_first_time_when_the_training_is_to_end() -> None:
+    supervision = begun([*GATES, *TRAINERS, LATER])
+    supervision.on(s.StopAsked(), 1.0)
+    assert started(supervision.on(s.Progressed(), 1.1) + supervision.on(s.Ticked(), s.LATER_S)) == []
+
+
 def test_a_training_goes_through_its_phases_to_a_quiet_end() -> None:
     supervision = begun()
     assert supervision.on(s.Ended("train-0", 0), 50.0) == []

@@ -188,7 +188,8 @@ class _Training:
         told = {expected.VARIABLE: str(self.home.expected)}
         self.children.environment = environment(kafka_environment(connection), self._threads) | told
         for worker in self._crew(connection):
-            self.children.start(worker)
+            if not worker.later:
+                self.children.start(worker)
 
     @property
     def _threads(self) -> int:

@@ -90,7 +90,11 @@ def crew(
         Worker(f"gate-{layers}", Role.GATE, (*GATE, "--layer", layers, *reach))
         for layers in processes_of(config.run.processes, len(config.definition.gates))
     ]
-    standbys = [Worker(f"{gate.name}{STANDBY}", Role.GATE, (*gate.command, "--standby")) for gate in gates if standby]
+    standbys = [
+        Worker(f"{gate.name}{STANDBY}", Role.GATE, (*gate.command, "--standby"), later=True)
+        for gate in gates
+        if standby
+    ]
     trainers = min(config.run.sentinels, len(plan.of(Mode.TRAIN)))
     training = [  # without --shard a sentinel can do every lane of the definition, and the group shares them out
         Worker(f"sentinel-train-{i}", Role.TRAIN, (*sentinel, "train", *reach, *data, "--epochs", str(epochs)))
@@ -98,7 +102,7 @@ def crew(
     ]
     once = (*sentinel, "validate", *reach, *data, "--once")
     every = (*sentinel, "validate", *reach, *data, "--every", f"{config.run.validate_every:g}")
-    validating = [Worker("sentinel-validate", Role.VALIDATE, every, once)] if plan.of(Mode.VALIDATE) else []
+    validating = [Worker("sentinel-validate", Role.VALIDATE, every, once, later=True)] if plan.of(Mode.VALIDATE) else []
     return [*gates, *training, *validating, *standbys]
 
 

@@ -21,6 +21,7 @@ HOPELESS = frozenset((2, 3, 5, 6, 7))  # exit codes of errors that the next star
 
 DRAIN_S = 30.0  # for sentinels to bring home what is begun
 CLOSE_S = 30.0  # for gates to write their last snapshot
+LATER_S = 10.0  # who is not needed for the first batch waits for it, and no longer than this
 STUCK_DRAIN_S = 3.0  # when a gate is gone for good, no batch comes home any more
 
 
@@ -40,6 +41,7 @@ class Worker:
     role: Role
     command: tuple[str, ...]  # behind the interpreter
     last_resort: tuple[str, ...] = ()  # of a validator: one pass, should the last one fail
+    later: bool = False  # not needed for the first batch, which comes the sooner the fewer processes start beside it
 
 
 class Phase(enum.Enum):
@@ -153,6 +155,7 @@ class _Process:
     due_at: float | None = None  # when to start it again
     failures: int = 0
     done: bool = False  # ended as it should
+    held: bool = False  # not yet started for the first time
 
 
 @dataclass(slots=True)
@@ -170,6 +173,7 @@ class Supervision:
     _deadline: float | None = None
     _now: float = 0.0
     _progressed_at: float = float("-inf")
+    _release_at: float = float("inf")
     _out: list[Instruction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -191,6 +195,7 @@ class Supervision:
                 self._stop()
             case Progressed():
                 self._progressed_at = now
+                self._release()
             case Ticked():
                 self._tick()
         out, self._out = self._out, []
@@ -212,7 +217,16 @@ class Supervision:
         for name, process in self._processes.items():
             if name in running:
                 process.running, process.started_at = True, self._now
+            elif process.worker.later:
+                process.held = True
             else:
+                self._start(process)
+        self._release_at = self._now + LATER_S
+
+    def _release(self) -> None:
+        """Start those that have waited for the first batch."""
+        for process in self._processes.values():
+            if process.held and self.phase is Phase.TRAINING:
                 self._start(process)
 
     def _ended(self, process: _Process, code: int) -> None:
@@ -306,6 +320,8 @@ class Supervision:
         for process in self._processes.values():
             if process.due_at is not None and self._now >= process.due_at:
                 self._start(process)
+        if self._now >= self._release_at:
+            self._release()
         if self._deadline is not None and self._now >= self._deadline:
             self._overdue()
 
@@ -370,7 +386,7 @@ class Supervision:
             self._close()
 
     def _start(self, process: _Process) -> None:
-        process.due_at, process.running, process.started_at = None, True, self._now
+        process.due_at, process.held, process.running, process.started_at = None, False, True, self._now
         self._out.append(Start(process.worker))
 
     def _signal(self, processes: Iterable[_Process], order: Order) -> None:

@@ -41,13 +41,13 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 def children(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Children]:
     if request.param == "by the kernel" and sys.platform != "linux":
         pytest.skip("only Linux has a parent-death signal")
-    made = Children(tmp_path, environment({}), by_kernel=request.param == "by the kernel")
+    made = Children(tmp_path, environment({}), by_kernel=request.param == "by the kernel", modules=())
     yield made
     made.kill_all()
 
 
 def ready(children: Children, name: str) -> None:
-    until(lambda: children.last_lines(name, 1) == ["ready"])
+    until(lambda: children.ended() == [] and children.last_lines(name, 1) == ["ready"])
 
 
 def ended(children: Children) -> list[tuple[str, int]]:
@@ -65,7 +65,7 @@ def test_exit_codes_are_told_once(children: Children) -> None:
     children.start(worker("one", "raise SystemExit(3)"))
     assert ended(children) == [("one", 3)]
     assert children.ended() == []
-    assert children.pids == {}
+    assert (children.pids, children.names) == ({}, frozenset())
 
 
 @pytest.mark.parametrize(("order", "code"), [(Order.FINISH, 7), (Order.ONE_MORE_PASS, 8)])
@@ -134,7 +134,7 @@ import time
 from pathlib import Path
 from akkafka.cli.training.children import Children, environment
 from akkafka.cli.training.supervision import Role, Worker
-children = Children(Path({str(tmp_path)!r}), environment({{}}), by_kernel={by_kernel})
+children = Children(Path({str(tmp_path)!r}), environment({{}}), by_kernel={by_kernel}, modules=())
 children.start(Worker('one', Role.GATE, ('-c', {WAITS!r})))
 while children.last_lines('one', 1) != ['ready']: time.sleep(0.01)
 print('up', flush=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from akkafka.broker.embedded.tie import tie_to_us
 
 # Elsewhere than on Linux: a shell between us and the child holds the read end of a pipe whose only write end is ours.
 # The kernel closes ours when we die; the shell's watcher reads the end of the file and kills the child. The watcher
@@ -36,23 +36,13 @@ def tethered(command: list[str], output: IO[bytes], directory: Path) -> subproce
 
 
 def _tied_by_kernel(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
-    import ctypes
-
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be loaded after it
-    parent = os.getpid()
-
-    def tie() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # we died between fork and prctl
-            os._exit(1)
-
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=directory,
-        preexec_fn=tie,
+        preexec_fn=tie_to_us(),
         process_group=0,  # with children of its own, such as the one that a JVM leaves its class archive to
     )
 

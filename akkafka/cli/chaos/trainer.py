@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from akkafka.cli.training.children import tie_to_us
+from akkafka.broker.embedded.tie import tie_to_us
 from akkafka.errors import AkkafkaError
 
 END_S = 120.0  # for a training to end by itself: drain, last snapshots

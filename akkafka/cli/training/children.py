@@ -6,20 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
+from akkafka.cli.training.forking import Forking
 from akkafka.cli.training.placement import thread_caps
 from akkafka.cli.training.supervision import Order, Worker
 
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 TAIL_BYTES: Final = 8 * 1024
 KILL_S: Final = 10.0  # what is killed is gone in milliseconds
 
 # BLAS and numba in every process would fight for the cores: one compute thread a process where nothing else is known.
 ONE_THREAD: Final = dict(thread_caps(1))
+
+LOADED: Final = ("numba", "akkafka.gate.__main__", "akkafka.sentinel.__main__")  # by the fork server, once for all
 
 # Elsewhere than on Linux a shell stands between us and the child. It reads a pipe whose only write end is ours: the
 # kernel closes that when we die, however we die, and the shell kills the child. Signals are handed on.
@@ -37,46 +39,67 @@ exit $code
 """
 
 
-@dataclass(slots=True)
-class Children:
-    """All processes that were started here, by name. Main thread only: on Linux they are tied to the thread's life."""
+class Way(Protocol):
+    """How programs are started, and end with us."""
 
-    logs: Path  # a file for each process
-    environment: Mapping[str, str]
-    by_kernel: bool = sys.platform == "linux"
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _seen: set[str] = field(default_factory=set)
-
-    def start(self, worker: Worker) -> None:
-        """Start it in a session of its own, so that Ctrl-C in the terminal reaches only us."""
-        command = [sys.executable, *worker.command]
-        # Begun anew with the training, but what a process said before it died stays above what the next one says.
-        mode = "ab" if worker.name in self._seen else "wb"
-        self._seen.add(worker.name)
-        with self.log(worker.name).open(mode) as log:
-            self._running[worker.name] = self._tied(command, log)
+    def start(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """Have it started, in a session of its own, so that Ctrl-C in the terminal reaches only us."""
 
     def ended(self) -> list[tuple[str, int]]:
         """(name, exit code) of those that have ended since the last call."""
-        over = [(name, code) for name, child in self._running.items() if (code := child.poll()) is not None]
-        for name, _ in over:
-            child = self._running.pop(name)
-            if child.stdin is not None:
-                child.stdin.close()
-        return over
 
     def send(self, name: str, order: Order) -> None:
         """Send a signal; nothing to one that has ended."""
-        child = self._running.get(name)
-        if child is None:
-            return
-        if order is Order.DIE and child.stdin is not None:
-            child.stdin.close()  # through the shell: killing it would leave the child behind
-            return
-        child.send_signal(signal.Signals[order.value])
 
     def kill_all(self) -> None:
         """End everything at once and wait until it is gone."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of those that were started and are not known to have ended."""
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Of those that run by now."""
+
+
+@dataclass(slots=True)
+class Shells:
+    """A shell between us and each program (WATCHDOG)."""
+
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """See Way."""
+        with log.open("ab") as into:
+            self._running[name] = subprocess.Popen(
+                ["/bin/sh", "-c", WATCHDOG, "sh", sys.executable, *command],
+                stdin=subprocess.PIPE,
+                stdout=into,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    def ended(self) -> list[tuple[str, int]]:
+        """See Way."""
+        over = [(name, code) for name, child in self._running.items() if (code := child.poll()) is not None]
+        for name, _ in over:
+            _pipe(self._running.pop(name)).close()
+        return over
+
+    def send(self, name: str, order: Order) -> None:
+        """See Way."""
+        child = self._running.get(name)
+        if child is None:
+            return
+        if order is Order.DIE:
+            _pipe(child).close()  # to kill the shell would leave the program behind
+        else:
+            child.send_signal(signal.Signals[order.value])
+
+    def kill_all(self) -> None:
+        """See Way."""
         for name in list(self._running):
             self.send(name, Order.DIE)
         for child in self._running.values():
@@ -86,6 +109,68 @@ class Children:
                 child.kill()
                 child.wait()
         self.ended()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """See Way."""
+        return frozenset(self._running)
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """See Way."""
+        return {name: child.pid for name, child in self._running.items()}
+
+
+def _pipe(child: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert child.stdin is not None, "it was started with one"
+    return child.stdin
+
+
+class Children:
+    """All processes that were started here, by name. Main thread only: on Linux they are tied to the thread's life."""
+
+    def __init__(
+        self,
+        logs: Path,
+        environment: Mapping[str, str],
+        *,
+        by_kernel: bool = sys.platform == "linux",
+        modules: Sequence[str] = LOADED,
+    ) -> None:
+        """`logs`: of a file for each process. `modules`: what a fork server loads beforehand."""
+        self.logs, self.environment = logs, environment
+        self._way: Way = Forking(logs / "forkserver.log", modules) if by_kernel else Shells()
+        self._seen: set[str] = set()
+
+    def start(self, worker: Worker) -> None:
+        """Start it in a session of its own, so that Ctrl-C in the terminal reaches only us."""
+        log = self.log(worker.name)
+        if worker.name not in self._seen:  # begun anew with the training; what it says before it dies stays
+            log.write_bytes(b"")
+            self._seen.add(worker.name)
+        self._way.start(worker.name, worker.command, log, self.environment)
+
+    def ended(self) -> list[tuple[str, int]]:
+        """(name, exit code) of those that have ended since the last call."""
+        return self._way.ended()
+
+    def send(self, name: str, order: Order) -> None:
+        """Send a signal; nothing to one that has ended."""
+        self._way.send(name, order)
+
+    def kill_all(self) -> None:
+        """End everything at once and wait until it is gone."""
+        self._way.kill_all()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of those that were started and are not known to have ended."""
+        return self._way.names
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Of those that run by now."""
+        return self._way.pids
 
     def log(self, name: str) -> Path:
         """Where a process writes to."""
@@ -104,47 +189,6 @@ class Children:
             (i for i, line in enumerate(lines) if line.startswith(("error: ", "internal error: "))), default=None
         )
         return lines[-count:] if said is None or len(lines) - said > 12 else lines[said:]
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Of those that run."""
-        return {name: child.pid for name, child in self._running.items()}
-
-    def _tied(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        if not self.by_kernel:
-            return self._popen(["/bin/sh", "-c", WATCHDOG, "sh", *command], log, stdin=subprocess.PIPE)
-        return self._popen(command, log, stdin=subprocess.DEVNULL, tie=tie_to_us())
-
-    def _popen(
-        self, command: list[str], log: IO[bytes], *, stdin: int, tie: Callable[[], None] | None = None
-    ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command,
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(self.environment),
-            start_new_session=True,
-            preexec_fn=tie,
-        )
-
-
-def tie_to_us() -> Callable[[], None]:
-    """What a child does before it becomes the program: ask the kernel to be killed when we die. Linux only.
-
-    The kernel watches the thread that starts the child: let it be the main one.
-    """
-    import ctypes
-
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing may be loaded after it
-    parent = os.getpid()
-
-    def tie() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # we died between fork and prctl
-            os._exit(1)
-
-    return tie
 
 
 def environment(kafka: Mapping[str, str], threads: int = 1) -> dict[str, str]:

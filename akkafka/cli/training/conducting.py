@@ -62,7 +62,7 @@ class Conducting:
         following = asyncio.create_task(tail.run())
         self._active = time.monotonic()
         try:
-            self._on(s.Begun(frozenset(self.children.pids)))
+            self._on(s.Begun(self.children.names))
             while not self.supervision.ended:
                 await asyncio.sleep(TICK_S)
                 if following.done():
@@ -180,14 +180,14 @@ class Conducting:
             return [f"gate {gate} to take the last batches into its journal" for gate in self._lagging()]
         if self.supervision.phase is s.Phase.TRAINING:
             return self._not_working()
-        asked = [n for n in sorted(self.children.pids) if self.supervision.phase is s.Phase.CLOSING or "gate" not in n]
+        asked = [n for n in sorted(self.children.names) if self.supervision.phase is s.Phase.CLOSING or "gate" not in n]
         return [f"{name}: {self._last_line(name)}" for name in asked]
 
     def _not_working(self) -> list[str]:
         """Processes that are not at work, with what they say themselves."""
         idle = [f"{name}, which is to be started again" for name in self.supervision.restarts]
         rows = self.board.gates
-        hosting = {name: gates_in(name.removeprefix("gate-")) for name in self.children.pids}
+        hosting = {name: gates_in(name.removeprefix("gate-")) for name in self.children.names}
         working = {
             name
             for name, gates in hosting.items()
@@ -195,7 +195,7 @@ class Conducting:
         }
         idle += [
             f"{name}: {self._last_line(name)}"
-            for name in sorted(self.children.pids)
+            for name in sorted(self.children.names)
             if name not in working and not name.startswith("sentinel-validate") and not name.endswith(STANDBY)
         ]
         idle += [

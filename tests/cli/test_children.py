@@ -157,3 +157,68 @@ def test_children_get_one_compute_thread_and_only_the_connection_they_are_given(
     made = environment({"KAFKA_CLIENT_ID": "me"})
     assert ONE_THREAD.items() <= made.items()
     assert {name: value for name, value in made.items() if name.startswith("KAFKA_")} == {"KAFKA_CLIENT_ID": "me"}
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Iterator[Children]:
+    made = Children(tmp_path, environment({}), modules=("json.tool",))
+    yield made
+    made.kill_all()
+
+
+@LINUX
+def test_what_is_forked_finds_the_modules_loaded_and_looks_as_if_it_was_started_alone(forked: Children) -> None:
+    forked.start(worker("one", f"import sys; assert 'json.tool' in sys.modules; {WAITS}"))
+    ready(forked, "one")
+    assert psutil.Process(forked.pids["one"]).cmdline()[:3] == [sys.executable, "-c", "import"]
+
+
+@LINUX
+def test_a_module_is_run_with_its_words_and_environment(forked: Children, tmp_path: Path) -> None:
+    (tmp_path / "tells.py").write_text("import os, sys; print(sys.argv[1:], os.environ.get('TOLD'), __name__)")
+    forked.environment = environment({}) | {"TOLD": "so", "PYTHONPATH": str(tmp_path)}
+    forked.start(Worker("one", Role.GATE, ("-m", "tells", "--layer", "2")))
+    assert ended(forked) == [("one", 0)]
+    assert forked.last_lines("one", 9) == ["['--layer', '2'] so __main__"]
+
+
+@LINUX
+def test_an_error_in_what_is_forked_is_in_its_log_and_in_its_code(forked: Children) -> None:
+    forked.start(worker("one", "raise OSError('no luck')"))
+    assert ended(forked) == [("one", 1)]
+    assert forked.last_lines("one", 1) == ["OSError: no luck"]
+
+
+@LINUX
+def test_with_their_fork_server_all_end_and_the_next_start_has_another(forked: Children) -> None:
+    forked.start(worker("one", WAITS))
+    ready(forked, "one")
+    process = psutil.Process(forked.pids["one"])
+    server = process.parent()
+    assert server is not None
+    server.kill()
+    assert ended(forked) == [("one", -9)]
+    until(lambda: not process.is_running() or process.status() == "zombie")
+    forked.start(worker("one", "print('again')"))
+    assert ended(forked) == [("one", 0)]
+
+
+@LINUX
+def test_a_fork_server_that_cannot_load_is_told_with_its_reason(tmp_path: Path) -> None:
+    children = Children(tmp_path, environment({}), modules=("no_such_module",))
+    children.start(worker("one", WAITS))
+    assert ended(children) == [("one", 1)]
+    assert "No module named 'no_such_module'" in "\n".join(children.last_lines("one", 8))
+
+
+@LINUX
+def test_kill_all_does_not_wait_for_what_is_not_yet_loaded(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
+    children = Children(tmp_path, environment({}) | {"PYTHONPATH": str(tmp_path)}, modules=("slow",))
+    children.start(worker("one", WAITS))
+    assert children.names == {"one"}
+    children.kill_all()
+    assert children.names == frozenset()

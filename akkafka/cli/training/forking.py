@@ -39,6 +39,7 @@ class Forking:
     modules: Sequence[str]  # that it loads beforehand
     pids: dict[str, int] = field(default_factory=dict)  # of those that are known to run
     _numbers: dict[str, int] = field(default_factory=dict)  # of what is not known to have ended
+    _logs: dict[str, Path] = field(default_factory=dict)
     _latest: int = 0
     _server: _Running | None = None
     _lost: list[tuple[str, int]] = field(default_factory=list)  # ended with the server
@@ -51,7 +52,7 @@ class Forking:
     def start(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         """Have it started; `pids` has it as soon as it runs."""
         self._latest += 1
-        self._numbers[name] = self._latest
+        self._numbers[name], self._logs[name] = self._latest, log
         if self._server is None:
             self._server = self._started(environment)
         self._order(Fork(self._latest, list(command), str(log), dict(environment)))
@@ -134,6 +135,10 @@ class Forking:
         self._server.channel.close()
         code = self._server.process.wait()
         self._server = None
+        said = self.log.read_bytes()
+        for name, log in self._logs.items():
+            if name in self._numbers and name not in self.pids:  # it has said nothing itself
+                log.write_bytes(said)
         self._lost += [(name, code) for name in self._numbers]
         self._numbers.clear()
         self.pids.clear()

@@ -104,9 +104,10 @@ def become(order: Fork, tie: Callable[[], None]) -> None:
     for number in (1, 2):
         os.dup2(into, number)
     os.close(into)
+    # `ps` shows it as if it had been started alone. Before the environment changes: it tells where the words lie.
+    setproctitle(" ".join((sys.executable, *order.command)))
     os.environ.clear()
     os.environ.update(order.environment)
-    setproctitle(" ".join((sys.executable, *order.command)))  # `ps` shows it as if it had been started alone
     way, what, *rest = order.command
     if way == "-m":
         sys.argv = [what, *rest]

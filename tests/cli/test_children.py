@@ -173,7 +173,9 @@ def forked(tmp_path: Path) -> Iterator[Children]:
 def test_what_is_forked_finds_the_modules_loaded_and_looks_as_if_it_was_started_alone(forked: Children) -> None:
     forked.start(worker("one", f"import sys; assert 'json.tool' in sys.modules; {WAITS}"))
     ready(forked, "one")
-    assert psutil.Process(forked.pids["one"]).cmdline()[:3] == [sys.executable, "-c", "import"]
+    looks = psutil.Process(forked.pids["one"])
+    assert looks.cmdline()[:3] == [sys.executable, "-c", "import"]
+    assert looks.name() == Path(sys.executable).name
 
 
 @LINUX

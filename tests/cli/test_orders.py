@@ -7,11 +7,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akkafka.cli.training.orders import Fork, Forked, Line, Lines, Over, Signal, encoded
+from akkafka.cli.training.orders import Fork, Forked, Line, Lines, Load, Over, Signal, encoded
 
 NUMBERS = st.integers(0, 2**31)
 TEXTS = st.text(st.characters(codec="utf-8"))
 LINES: st.SearchStrategy[Line] = st.one_of(
+    st.builds(Load, st.lists(TEXTS)),
     st.builds(Fork, NUMBERS, st.lists(TEXTS), TEXTS, st.dictionaries(TEXTS, TEXTS)),
     st.builds(Signal, NUMBERS, st.integers(1, 64)),
     st.builds(Forked, NUMBERS, NUMBERS),

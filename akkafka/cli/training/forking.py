@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 
 from akkafka.broker.embedded.tie import tie_to_us
-from akkafka.cli.training.orders import Fork, Forked, Lines, Over, Signal, encoded
+from akkafka.cli.training.orders import Fork, Forked, Lines, Load, Over, Signal, encoded
 from akkafka.cli.training.supervision import Order
 
 SERVER: Final = "akkafka.cli.training.forkserver"
@@ -86,7 +86,7 @@ class Forking:
         ours, theirs = socket.socketpair()
         with theirs, self.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", SERVER, str(theirs.fileno()), *self.modules],
+                [sys.executable, "-m", SERVER, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -95,6 +95,7 @@ class Forking:
                 start_new_session=True,
                 preexec_fn=tie_to_us(),
             )
+        ours.sendall(encoded(Load(list(self.modules))))
         return _Running(process, ours)
 
     def _order(self, order: Fork | Signal) -> None:

@@ -4,7 +4,8 @@ To import numpy, numba and akkafka takes a process 1.3 s of CPU, and a training 
 a broker; here it is taken once. Linux only: elsewhere libraries do not survive a fork. No thread may run in this
 process when it forks, so it loads modules and does nothing with them.
 
-Run as `python -m akkafka.cli.training.forkserver SOCKET MODULE…`: orders come on that inherited socket, answers go back
+Run as `python -m akkafka.cli.training.forkserver SOCKET`, no longer than a child's command line: the words of `ps` are
+written over. Orders come on that inherited socket, answers go back
 on it (orders.py). When the other end is closed this process ends, and the kernel takes all that it forked along.
 """
 
@@ -20,11 +21,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
-from setproctitle import setproctitle
+from setproctitle import setproctitle, setthreadtitle
 
 from akkafka.broker.embedded.tie import tie_to_us
-from akkafka.cli.training.orders import Fork, Forked, Line, Lines, Over, Signal, encoded
+from akkafka.cli.training.orders import Fork, Forked, Line, Lines, Load, Over, Signal, encoded
 
 READ_BYTES = 1 << 16
 
@@ -60,6 +62,8 @@ class Server:
                 for order in self._lines.of(data):
                     if isinstance(order, Fork) and self._forked(order):
                         return order
+                    if isinstance(order, Load):
+                        _load(order)
                     if isinstance(order, Signal):
                         self._signal(order)
 
@@ -96,6 +100,13 @@ class Server:
             self._channel.sendall(encoded(answer))
 
 
+def _load(order: Load) -> None:
+    for module in order.modules:
+        import_module(module)
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared with the children: no collection writes to it
+
+
 def become(order: Fork, tie: Callable[[], None]) -> None:
     """Be the program that was ordered; ends as it ends."""
     tie()
@@ -105,7 +116,9 @@ def become(order: Fork, tie: Callable[[], None]) -> None:
         os.dup2(into, number)
     os.close(into)
     # `ps` shows it as if it had been started alone. Before the environment changes: it tells where the words lie.
-    setproctitle(" ".join((sys.executable, *order.command)))
+    sys.orig_argv = [sys.executable, *order.command]
+    setproctitle(" ".join(sys.orig_argv))
+    setthreadtitle(Path(sys.executable).name)
     os.environ.clear()
     os.environ.update(order.environment)
     way, what, *rest = order.command
@@ -118,13 +131,8 @@ def become(order: Fork, tie: Callable[[], None]) -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    """`words`: the socket's number, then the modules to load."""
-    channel = socket.socket(fileno=int(words[0]))
-    for module in words[1:]:
-        import_module(module)
-    gc.collect()
-    gc.freeze()  # what is loaded stays shared with the children: no collection writes to it
-    tie, server = tie_to_us(), Server(channel)
+    """`words`: the socket's number."""
+    tie, server = tie_to_us(), Server(socket.socket(fileno=int(words[0])))
     order = server.run()
     if order is not None:
         server.let_go()

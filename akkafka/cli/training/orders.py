@@ -8,6 +8,13 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """The first order: what every child will need."""
+
+    modules: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
     """An order: become this program, in a session of its own."""
 
@@ -41,8 +48,8 @@ class Over:
     code: int
 
 
-Line = Fork | Signal | Forked | Over
-_KINDS: Final[dict[str, type[Line]]] = {kind.__name__: kind for kind in (Fork, Signal, Forked, Over)}
+Line = Load | Fork | Signal | Forked | Over
+_KINDS: Final[dict[str, type[Line]]] = {kind.__name__: kind for kind in (Load, Fork, Signal, Forked, Over)}
 
 
 def encoded(line: Line) -> bytes:

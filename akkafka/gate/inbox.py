@@ -16,7 +16,7 @@ class Inbox:
     def __init__(self, run: Run, gate: int, fixed_lanes: int, lanes: Sequence[Lane], statistics: Statistics) -> None:
         """`fixed_lanes`: training lanes of the fixed schedule; 0: arrival."""
         self._run, self._gate, self._fixed_lanes = run, gate, fixed_lanes
-        self._lanes, self._statistics = lanes, statistics
+        self._lanes, self.statistics = lanes, statistics
         self._order = 0
 
     def take(self, event: e.ForwardArrived | e.BackwardArrived) -> e.Refuse | None:
@@ -30,7 +30,7 @@ class Inbox:
         expected = lane.next_forward if direction == "forward" else lane.next_backward
         match judge(message.seq, expected):
             case Verdict.DUPLICATE:
-                self._statistics.duplicates += 1
+                self.statistics.duplicates += 1
             case Verdict.AHEAD:
                 reason = f"seq {message.seq} comes too early, the lane's next is {expected}"
                 return self.refused(direction, message.lane, event.offset, reason)
@@ -40,7 +40,7 @@ class Inbox:
 
     def refused(self, direction: str, lane: int, offset: int, reason: str) -> e.Refuse:
         """Count it, and say so."""
-        self._statistics.refused += 1
+        self.statistics.refused += 1
         return e.Refuse(direction, lane, offset, reason)
 
     def congested(self, direction: str, bound: int) -> frozenset[int]:

@@ -27,13 +27,14 @@ from akkafka.gate import events as e
 from akkafka.gate.beginning import wait_for_weights
 from akkafka.gate.company import Company
 from akkafka.gate.compute import ComputeThread
-from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.core import GateCore
 from akkafka.gate.journal import Journal
 from akkafka.gate.keeper import SnapshotKeeper
 from akkafka.gate.model import Model
 from akkafka.gate.needs import Needs
 from akkafka.gate.numerics import numerics
 from akkafka.gate.restore import Restored, counting_rule, place_gate, restore, ring
+from akkafka.gate.settings import CoreSettings
 from akkafka.gate.snapshot import attempt_key
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures

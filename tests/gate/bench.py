@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
 from akkafka.gate.caution import Caution, Direction, Step
-from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.core import GateCore
 from akkafka.gate.lane import LaneStart
+from akkafka.gate.settings import CoreSettings
 from akkafka.gate.state import CountingRule, GateState, apply_record, initial_state
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Backward, Forward, Hop, JournalRecord, Mode, Run
@@ -73,7 +74,7 @@ class Bench:
             lanes or [LaneStart() for _ in start.applied],
             {},
         )
-        self.core._caution = Carefree({}, self.core._in_the_log)
+        self.core._attempts.caution = Carefree({}, self.core._attempts.in_the_log)
         self.asked: list[e.Instruction] = []
 
     def on(self, event: e.Event) -> list[e.Instruction]:

@@ -8,8 +8,9 @@ import pytest
 
 from akkafka.gate import events as e
 from akkafka.gate.caution import LIMIT, Caution, Direction, Key, Step, Tried
-from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.core import GateCore
 from akkafka.gate.lane import LaneStart
+from akkafka.gate.settings import CoreSettings
 from akkafka.gate.snapshot import Shelf, attempt_key
 from akkafka.gate.state import CountingRule
 from akkafka.protocol import wire

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from akkafka.gate import events as e
-from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.core import GateCore
 from akkafka.gate.lane import LaneStart
+from akkafka.gate.settings import CoreSettings
 from akkafka.gate.state import CountingRule
 
 from .bench import RUN, Bench, Carefree, after, entry, record_of, zero
@@ -27,7 +28,7 @@ class NearBench(Bench):
         super().__init__()
         settings = CoreSettings(run=RUN, name="fc", gate=0, rule=CountingRule(0, reach=REACH), snapshot_seconds=1e30)
         self.core = GateCore(settings, zero(), {}, [LaneStart(), LaneStart()], {})
-        self.core._caution = Carefree({}, self.core._in_the_log)
+        self.core._attempts.caution = Carefree({}, self.core._attempts.in_the_log)
 
 
 def test_a_record_counts_up_to_its_reach_and_not_beyond() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from akkafka.broker.base import OffsetGoneError, TopicPartition
 from akkafka.gate import events as e
 from akkafka.gate.company import Company
-from akkafka.gate.core import CoreSettings, GateCore
+from akkafka.gate.core import GateCore
 from akkafka.gate.ledger import Ledger, kept_of
 from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import MissingWeightsError
+from akkafka.gate.settings import CoreSettings
 from akkafka.gate.snapshot import attempt_key, to_records
 from akkafka.gate.state import GateState, apply_record
 from akkafka.protocol import wire

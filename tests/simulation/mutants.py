@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,14 @@ from akkafka.gate import core, inbox, ledger, recovery
 from akkafka.gate import events as e
 from akkafka.gate.caution import Caution, Direction, Step
 from akkafka.gate.core import GateCore
+from akkafka.gate.forwarding import Forwarding
 from akkafka.gate.lane import Lane, LaneStart
 from akkafka.gate.ledger import Kept
 from akkafka.gate.needs import Needs
 from akkafka.gate.recovery import OutputFact
+from akkafka.gate.refold import Refold
 from akkafka.gate.state import CountingRule, GateState, Params, Stepper, apply_record
+from akkafka.gate.versions import Versions
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Hop, JournalRecord
 from akkafka.protocol.sequence import Verdict
@@ -71,11 +74,11 @@ def _appends_before_delivery(patch: Patch) -> None:
 
 
 def _forwards_before_commit(patch: Patch) -> None:
-    def flush(self: GateCore, lane: Lane) -> None:
+    def flush(self: Forwarding, lane: Lane) -> None:
         while lane.outbox:
-            self._out.append(e.SendForward(lane.outbox.popleft().message))
+            self._asked.append(e.SendForward(lane.outbox.popleft().message))
 
-    patch.setattr(GateCore, "_flush", flush)
+    patch.setattr(Forwarding, "_flush", flush)
 
 
 def _snapshots_speculation(patch: Patch) -> None:
@@ -122,26 +125,26 @@ def _trusts_its_own_tape(patch: Patch) -> None:
 def _trusts_any_offset(patch: Patch) -> None:
     def appended(self: GateCore, event: e.Appended) -> None:
         expected = self.certain.next_offset
-        GateCore._appended(self, e.Appended(expected) if event.offset > expected and not self._adrift else event)
+        GateCore._appended(self, e.Appended(expected) if event.offset > expected and not self._refold.adrift else event)
 
     patch.setitem(core._HANDLERS, e.Appended, appended)
 
 
 def _keeps_speculation(patch: Patch) -> None:
-    honest = GateCore._drift
+    honest = Refold.begin
 
-    def drift(self: GateCore) -> None:
+    def begin(self: Refold) -> None:
         states = [pending.state for pending in self._pending]
         honest(self)
         for pending, state in zip(self._pending, states, strict=True):
             pending.state = state
 
-    patch.setattr(GateCore, "_drift", drift)
+    patch.setattr(Refold, "begin", begin)
 
 
 def _counts_again(patch: Patch) -> None:
-    patch.setattr(GateCore, "_drop_pending", lambda self, record: None)
-    patch.setattr(GateCore, "_counted", lambda self, record: False)
+    patch.setattr(Refold, "_drop", lambda self, record: None)
+    patch.setattr(Refold, "_due", lambda self, record: True)
 
 
 def _appends_unknown_as_certain(patch: Patch) -> None:
@@ -227,11 +230,11 @@ def _trims_unanswered_outputs(patch: Patch) -> None:
 
 
 def _forgets_the_ring(patch: Patch) -> None:
-    def forget(self: GateCore) -> None:
-        for version in [v for v in self.states if v < self.certain.version]:
-            del self.states[version]
+    def forget(self: Versions, needed: Set[int]) -> None:
+        for version in [v for v in self.at_hand if v < self.certain.version]:
+            del self.at_hand[version]
 
-    patch.setattr(GateCore, "_forget_states", forget)
+    patch.setattr(Versions, "forget", forget)
 
 
 def _begins_while_adrift(patch: Patch) -> None:
@@ -239,11 +242,11 @@ def _begins_while_adrift(patch: Patch) -> None:
 
 
 def _forwards_too_early(patch: Patch) -> None:
-    patch.setattr(GateCore, "_too_early", lambda self, message: False)
+    patch.setattr(Forwarding, "_too_early", lambda self, message: False)
 
 
 def _fixed_takes_the_newest(patch: Patch) -> None:
-    patch.setattr(GateCore, "_forward_state", lambda self, message: self.newest)
+    patch.setattr(Forwarding, "_state_for", lambda self, message: self._versions.newest)
 
 
 def _backward_in_order_of_arrival(patch: Patch) -> None:
@@ -259,15 +262,15 @@ def _believes_all_outputs(patch: Patch) -> None:
 
 
 def _folds_without_rollback(patch: Patch) -> None:
-    honest = GateCore._take_back
+    honest = Forwarding._take_back
 
-    def take_back(self: GateCore, lane: Lane) -> None:
+    def take_back(self: Forwarding, lane: Lane) -> None:
         kept = list(lane.outbox)
         honest(self, lane)
         lane.forwards.clear()
         lane.outbox.extend(kept)
 
-    patch.setattr(GateCore, "_take_back", take_back)
+    patch.setattr(Forwarding, "_take_back", take_back)
 
 
 def _void_overtakes(patch: Patch) -> None:

@@ -9,6 +9,10 @@ from akkafka.audit.judge import Judge, Stretch, subject_of
 from akkafka.broker.base import Record, TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import Network
+from akkafka.protocol import wire
+from akkafka.protocol.messages import Message
+
+BATCHES = 24  # two lanes, four epochs of six batches
 
 
 @dataclass(slots=True)
@@ -114,3 +118,13 @@ def flip(value: bytes) -> bytes:
     """One bit in the middle is another one."""
     at = len(value) // 2
     return value[:at] + bytes((value[at] ^ 4,)) + value[at + 1 :]
+
+
+def trimmed(log: Log) -> Log:
+    """As gates would: the journal of gate 1 behind its older snapshot."""
+    cut_head(log.journal(1), log.judged().gates[1].snapshots[-1].state.next_offset)
+    return log
+
+
+def rewritten(how: Callable[[Message], Message]) -> Callable[[bytes], bytes]:
+    return lambda value: wire.encode(how(wire.decode(value)))

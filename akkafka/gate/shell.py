@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Reader, Record, TopicPartition
+from akkafka.broker.base import Broker, OffsetGoneError, Record, TopicPartition
 from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.broker.outlet import Outlet
@@ -22,12 +22,14 @@ from akkafka.broker.patience import patiently
 from akkafka.broker.process import say
 from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import keep_trimming
-from akkafka.errors import LogLostError, NewerSchemaError, ProtocolError
+from akkafka.errors import LogLostError
 from akkafka.gate import events as e
 from akkafka.gate.beginning import wait_for_weights
+from akkafka.gate.caution import Direction
 from akkafka.gate.company import Company
 from akkafka.gate.compute import ComputeThread
 from akkafka.gate.core import GateCore
+from akkafka.gate.inputs import DIRECTIONS, Inputs
 from akkafka.gate.journal import Journal
 from akkafka.gate.keeper import SnapshotKeeper
 from akkafka.gate.model import Model
@@ -38,18 +40,15 @@ from akkafka.gate.settings import CoreSettings
 from akkafka.gate.snapshot import attempt_key
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures
-from akkafka.protocol.messages import Attempt, Backward, Forward, Message, Samples
-from akkafka.protocol.stamps import arrived, leaving, sent
+from akkafka.protocol.messages import Attempt, Backward, Forward, Message
+from akkafka.protocol.stamps import leaving, sent
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
 BEAT_S = 0.2
 TICK_S = 0.5
-WAIT_TOLD_S = 5.0
 KERNELS = "its kernels: they are compiled once, and found in the cache from then on"
 FLUSH_S = 20.0  # how long a leaving gate waits for what it has begun
 _ENVELOPE_BYTES = 1 << 16  # of a message, besides its arrays
-
-Direction = Literal["forward", "backward"]
 
 
 def library_for(broker: Broker, network: Network, process: str) -> Library:
@@ -84,14 +83,11 @@ class Gate:
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._state: Literal["starting", "working", "leaving"] = "starting"
-        self._waiting_for = ""
-        self._heard_at = time.monotonic()
-        self._told_waiting = False
         self._record: Record | None = None  # the one being handled, for dead letters
-        self._held: dict[Direction, frozenset[int]] = {"forward": frozenset(), "backward": frozenset()}
         self._self = psutil.Process()
         self._needs = Needs(network.lane_count, network.definition.schedule.window)
-        self._library = library or library_for(broker, network, process)
+        library = library or library_for(broker, network, process)
+        self._inputs = Inputs(broker, network, gate, process, library, self._side)
         self._company = Company(network.definition.schedule.burst)
 
     async def run(self, leave: asyncio.Event) -> None:
@@ -119,12 +115,10 @@ class Gate:
             restored.tried,
         )
         self._core.named.extend(restored.named)
-        self._readers = {direction: await self._reader(direction, 500) for direction in self._held}
-        self._fetcher = await self._reader("fetch", 10)
-        self._fetching = asyncio.Lock()
+        await self._inputs.open()
         await asyncio.gather(patiently(self._outlet.open), patiently(self._journal.open))
-        self._assign("forward", [place.forward_offset for place in places])
-        self._assign("backward", list(restored.state.sources))
+        self._inputs.assign("forward", [place.forward_offset for place in places])
+        self._inputs.assign("backward", restored.state.sources)
         self._state = "working"
         say(f"{self.title}: working from version {restored.state.version}")
         try:
@@ -137,8 +131,10 @@ class Gate:
 
     async def _work(self, leave: asyncio.Event) -> None:
         self._do(e.Ticked(time.monotonic()))
-        for work in (self._pump("forward"), self._pump("backward"), self._beat(), self._tick()):
-            self._spawn(work)
+        for direction in DIRECTIONS:
+            self._spawn(self._inputs.pump(direction, partial(self._take, direction)))
+        self._spawn(self._beat())
+        self._spawn(self._tick())
         self._spawn(keep_trimming(self._broker, self._needless, self.title, keep_log=self._network.keep_log))
         leaving = asyncio.create_task(leave.wait())
         ended = asyncio.create_task(self._ended.wait())
@@ -177,17 +173,13 @@ class Gate:
             self._outlet.close(timeout=1.0),
             self._journal.close(),
             self._side.close(),
-            self._fetcher.close(),
-            *(reader.close() for reader in self._readers.values()),
+            self._inputs.close(),
         )
 
     def _open_parts(self, restored: Restored) -> None:
         self._outlet = Outlet(self._broker, f"{self.process}-edges", self._network.run, self._fail)
         self._journal = Journal(self._broker, self._network, self.gate, self.process, self._do)
         self._keeper = SnapshotKeeper(self._broker, self._network, self.gate, self.process, restored.ledger)
-
-    async def _reader(self, purpose: str, max_wait_ms: int) -> Reader:
-        return await patiently(partial(self._broker.reader, f"{self.process}-{purpose}", max_wait_ms=max_wait_ms))
 
     def _settings(self) -> CoreSettings:
         snapshots = self._network.definition.snapshots
@@ -234,8 +226,8 @@ class Gate:
         except Exception as error:
             self._fail(error)
         self._changed.set()
-        self._relieve("forward")
-        self._relieve("backward")
+        for direction in DIRECTIONS:
+            self._inputs.hold(direction, self._core.congested(direction))
 
     def _compute(self, job: e.ComputeForward | e.ComputeBackward | e.Fold) -> None:
         self._thread.put(job)
@@ -291,30 +283,10 @@ class Gate:
 
     def _fetch_input(self, instruction: e.FetchInput) -> None:
         async def work() -> None:
-            where = TopicPartition(self._topics.forward(self.gate), instruction.lane)
-            message = await self._fetched(where, instruction.offset)
-            if message.rows is not None:
-                message = await self._with_samples(message)
+            message = await self._inputs.fetch(instruction.lane, instruction.offset)
             self._do(e.InputFetched(instruction.lane, instruction.seq, instruction.offset, message))
 
         self._spawn(work())
-
-    async def _fetched(self, where: TopicPartition, offset: int) -> Forward:
-        async with self._fetching:
-            self._fetcher.assign({where: offset})
-            while True:
-                with suppress(BrokerUnavailableError):
-                    for record in await self._fetcher.poll(timeout=5.0, max_records=1):
-                        return self._as_input(where, offset, record)
-
-    def _as_input(self, where: TopicPartition, offset: int, record: Record) -> Forward:
-        message = wire.decode(record.value) if record.offset == offset else None
-        if not isinstance(message, Forward):
-            raise LogLostError(
-                f"{self.title}: a trail names offset {offset} of {where.topic}[{where.partition}], no batch is there",
-                hint="The broker has lost a part of its log: restore its data, or start anew with `akkafka reset`.",
-            )
-        return message
 
     def _rebuild(self, instruction: e.RebuildState) -> None:
         async def work() -> None:
@@ -345,8 +317,7 @@ class Gate:
         self._spawn(work())
 
     def _refuse(self, instruction: e.Refuse) -> None:
-        gate = self.gate if instruction.direction == "forward" else self.gate + 1
-        topic = getattr(self._topics, instruction.direction)(gate)
+        topic = self._inputs.topics[instruction.direction]
         record = self._record
         at_hand = record if record is not None and record.offset == instruction.offset else None
         reason = instruction.reason
@@ -372,52 +343,7 @@ class Gate:
         e.Halt: _halt,
     }
 
-    # --- reading ----------------------------------------------------------------------------------
-
-    def _topic(self, direction: Direction) -> str:
-        return self._topics.forward(self.gate) if direction == "forward" else self._topics.backward(self.gate + 1)
-
-    def _assign(self, direction: Direction, offsets: list[int]) -> None:
-        topic = self._topic(direction)
-        self._readers[direction].assign({TopicPartition(topic, lane): at for lane, at in enumerate(offsets)})
-
-    async def _pump(self, direction: Direction) -> None:
-        reader = self._readers[direction]
-        while True:
-            try:
-                records = await reader.poll(timeout=1.0)
-            except BrokerUnavailableError:
-                continue
-            for record in records:
-                message = self._decoded(record)
-                if isinstance(message, Forward) and message.rows is not None:
-                    message = await self._with_samples(message)
-                if message is not None:
-                    self._take(direction, record, message)
-
-    def _decoded(self, record: Record) -> Message | None:
-        """The message in a record; None if it was refused."""
-        self._heard_at = time.monotonic()
-        self._waiting_for, self._told_waiting = "", False
-        arrived_ns = time.time_ns()
-        try:
-            return arrived(wire.decode(record.value), record.headers, arrived_ns)
-        except NewerSchemaError:
-            raise
-        except ProtocolError as error:
-            self._side.refuse(record, record.topic, record.partition, record.offset, f"{self.title}: {error}")
-            return None
-
-    async def _with_samples(self, message: Forward) -> Forward:
-        """With the data set that its rows belong to, or why there is none; the first batch of each waits for it."""
-        assert message.rows is not None, "the caller looks"
-        found: Samples | str | None = self._library.held(message.rows.data)
-        if found is None:
-            self._waiting_for = f"data set {message.rows.data.hex()}"
-            found = await patiently(partial(self._library.fetch, message.rows.data))
-            self._waiting_for = ""
-        rows = replace(message.rows, missing=found) if isinstance(found, str) else replace(message.rows, samples=found)
-        return replace(message, rows=rows)
+    # --- inputs ----------------------------------------------------------------------------------
 
     def _take(self, direction: Direction, record: Record, message: Message) -> None:
         self._record = record
@@ -438,23 +364,12 @@ class Gate:
         found: dict[TopicPartition, int] = {}
         for lane, applied in enumerate(self._core.certain.applied):
             for topic, offset in (
-                (self._topic("forward"), self._needs.forward(lane, applied)),
-                (self._topic("backward"), self._needs.backward(lane, applied)),
+                (self._inputs.topics["forward"], self._needs.forward(lane, applied)),
+                (self._inputs.topics["backward"], self._needs.backward(lane, applied)),
             ):
                 if offset is not None:
                     found[TopicPartition(topic, lane)] = offset
         return found
-
-    def _relieve(self, direction: Direction) -> None:
-        """Hold back lanes whose inputs pile up: bounded memory."""
-        congested = self._core.congested(direction)
-        held = self._held[direction]
-        if congested == held:
-            return
-        topic, reader = self._topic(direction), self._readers[direction]
-        reader.pause([TopicPartition(topic, lane) for lane in congested - held])
-        reader.resume([TopicPartition(topic, lane) for lane in held - congested])
-        self._held[direction] = congested
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -470,17 +385,16 @@ class Gate:
             await asyncio.sleep(BEAT_S)
 
     def _tell_waiting(self) -> None:
-        silent = time.monotonic() - self._heard_at
-        if silent < WAIT_TOLD_S or self._told_waiting:
+        silent = self._inputs.untold_silence()
+        if not silent:
             return
-        self._told_waiting = True
         before = "a sentinel" if self.gate == 0 else f"gate {self.gate - 1}"
-        waiting_for = self._waiting_for or f"batches from {before}"
+        waiting_for = self._inputs.waiting_for or f"batches from {before}"
         if self._broker.away or self._outlet.mending:
             waiting_for = "the broker"
         elif not self._thread.ready:
             waiting_for = KERNELS
-        self._waiting_for = waiting_for
+        self._inputs.waiting_for = waiting_for
         say(f"{self.title}: waiting for {waiting_for} (nothing has come for {silent:.0f} s)")
 
     def figures(self) -> GateFigures:
@@ -494,7 +408,7 @@ class Gate:
             gate=self.gate,
             name=self.name,
             state=self._state,
-            waiting_for=self._waiting_for or ("" if self._thread.ready else KERNELS),
+            waiting_for=self._inputs.waiting_for or ("" if self._thread.ready else KERNELS),
             version=core.certain.version,
             applied=list(enumerate(core.certain.applied)),
             open=core.open_batches,

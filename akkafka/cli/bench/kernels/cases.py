@@ -42,14 +42,20 @@ def cases() -> Iterator[Case]:
 
 # --- optimizers ------------------------------------------------------------------------------------------------------
 
-PARAMS = {"first": (784, 256), "first bias": (256,), "second": (256, 256), "second bias": (256,)}
+PARAMS = {"first": (784, 256), "first bias": (256,), "second": (256, 256), "second bias": (256,)}  # fit into a cache
+LARGE = {"wide": (2048, 2048), "wide bias": (2048,)}
 LR = 0.01
 
 
 def _optimizers() -> Iterator[Case]:
+    yield from _steps(PARAMS)
+    yield from _steps(LARGE)
+
+
+def _steps(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
     rng = np.random.default_rng(1)
-    weights = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in PARAMS.items()}
-    grads = {name: 1e-3 * rng.standard_normal(shape, dtype=np.float32) for name, shape in PARAMS.items()}
+    weights = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    grads = {name: np.float32(1e-3) * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
     shape = f"{sum(w.size for w in weights.values())} weights"
     theirs: dict[str, Callable[..., Any]] = {
         "sgd": lambda params, **way: torch.optim.SGD(params, LR, **way),

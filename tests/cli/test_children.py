@@ -217,6 +217,40 @@ def test_a_fork_server_that_cannot_load_is_told_with_its_reason(tmp_path: Path) 
 
 
 @LINUX
+def test_a_module_that_is_loaded_beforehand_is_run_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "tells").mkdir()
+    (tmp_path / "tells" / "__init__.py").write_text("")
+    (tmp_path / "tells" / "__main__.py").write_text("if __name__ == '__main__': print('told')")
+    strict = environment({}) | {"PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)]), "PYTHONWARNINGS": "error"}
+    children = Children(tmp_path, strict, modules=("tells.__main__",))
+    children.start(Worker("one", Role.GATE, ("-m", "tells")))
+    assert ended(children) == [("one", 0)]
+    assert children.last_lines("one", 9) == ["told"]
+    children.kill_all()
+
+
+@LINUX
+def test_a_fork_server_that_somebody_has_stopped_obeys_orders(forked: Children) -> None:
+    forked.start(worker("one", WAITS))
+    ready(forked, "one")
+    server = psutil.Process(forked.pids["one"]).parent()
+    assert server is not None
+    server.suspend()
+    forked.send("one", Order.DIE)
+    assert ended(forked) == [("one", -9)]
+
+
+@LINUX
+def test_what_ended_before_kill_all_is_not_told_of_those_that_start_behind_it(tmp_path: Path) -> None:
+    children = Children(tmp_path, environment({}), modules=("no_such_module",))
+    children.start(worker("one", WAITS))
+    (server,) = psutil.Process().children()
+    until(lambda: server.status() == "zombie")
+    children.kill_all()
+    assert children.ended() == []
+
+
+@LINUX
 def test_kill_all_does_not_wait_for_what_is_not_yet_loaded(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
     children = Children(tmp_path, environment({}) | {"PYTHONPATH": str(tmp_path)}, modules=("slow",))

@@ -71,6 +71,7 @@ class Forking:
     def kill_all(self) -> None:
         """End everything at once and wait until it is gone."""
         self._read()
+        self._lost.clear()  # of those that are started now under the same names, it would be untrue
         if self._server is None:
             return
         family = _family(self._server.process.pid)
@@ -101,6 +102,7 @@ class Forking:
     def _order(self, order: Fork | Signal) -> None:
         if self._server is None:
             return
+        self._server.process.send_signal(signal.SIGCONT)  # one that somebody has stopped would hold up every end
         try:
             self._server.channel.sendall(encoded(order))
         except OSError:

@@ -124,6 +124,7 @@ def become(order: Fork, tie: Callable[[], None]) -> None:
     way, what, *rest = order.command
     if way == "-m":
         sys.argv = [what, *rest]
+        sys.modules.pop(f"{what}.__main__", None)  # loaded beforehand for what it imports; runpy warns of it
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
         sys.argv = [way, *rest]

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,3 +249,29 @@ def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path
         ours = status(home / "broker")  # at this very moment, not some time later
         assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())
     assert "Traceback" not in training.said
+
+
+def test_ctrl_c_again_while_the_broker_ends_waits_no_longer(small_config: Path, tmp_path: Path) -> None:
+    if on_default_port(Where({})) is not None:
+        pytest.skip("a Kafka answers on this machine's default port: it would be taken")
+    home = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "akkafka", "train", str(small_config), "--state-dir", str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment({}),
+    ) as process:
+        training = Training(process, [])
+        training.until("Kafka is ready")
+        process.send_signal(signal.SIGINT)
+        training.until("interrupted|finishing what is begun")
+        for _ in range(2):  # the first may end the training at once
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+        assert training.end() in (130, -signal.SIGINT), training.said  # or where nobody listened any more
+    assert "Traceback" not in training.said
+    end = time.monotonic() + 60
+    while status(home / "broker").pid is not None:
+        assert time.monotonic() < end, "the broker does not end"
+        time.sleep(0.05)

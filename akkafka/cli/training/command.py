@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,7 +152,8 @@ class _Training:
             return 128 + (self.signalled or signal.SIGINT)
         finally:
             self.children.kill_all()
-            await self.opening.close()
+            with suppress(asyncio.CancelledError):  # asked again: the broker ends without us waiting for it
+                await self.opening.close()
 
     def _hear_signals(self) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()

@@ -422,9 +422,17 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(INTERRUPTED)
 
 
+def _open_closed() -> None:
+    """Where a shell has closed stdout or stderr (`>&-`), what is said goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for as long as we live)
+
+
 def main() -> NoReturn:
     """The script's entry: runs the command, and leaves with its exit code."""
     signal.signal(signal.SIGINT, _interrupted)
+    _open_closed()
     try:
         _mount_bench(sys.argv[1:])
         app()

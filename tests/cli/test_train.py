@@ -275,3 +275,22 @@ def test_ctrl_c_again_while_the_broker_ends_waits_no_longer(small_config: Path, 
     while status(home / "broker").pid is not None:
         assert time.monotonic() < end, "the broker does not end"
         time.sleep(0.05)
+
+
+def test_who_reads_no_further_ends_the_training_as_if_it_was_asked_to(train: Start, unique: Callable[[], str]) -> None:
+    training = train("--network", unique(), "--epochs", "9999")
+    training.until("epoch +1/9999")
+    family = training.family
+    assert training.process.stdout is not None
+    training.process.stdout.close()
+    assert training.process.wait(60) == 128 + signal.SIGTERM
+    assert gone(family)
+
+
+def test_a_training_needs_nobody_to_talk_to(
+    small_config: Path, tmp_path: Path, kafka_bootstrap: str, unique: Callable[[], str]
+) -> None:
+    words = f"train {small_config} --epochs 1 --state-dir {tmp_path / 'state'} --bootstrap-servers {kafka_bootstrap}"
+    command = f"exec {sys.executable} -m akkafka {words} --network {unique()} >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment({}), timeout=200, check=False)
+    assert done.returncode == 0

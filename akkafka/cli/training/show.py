@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -100,7 +102,10 @@ class PlainShow:
     def say(self, line: str) -> None:
         """See Show."""
         self._spoke = time.monotonic()
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            _nobody_reads()
 
     def refresh(self, scene: Scene) -> None:
         """See Show."""
@@ -111,6 +116,14 @@ class PlainShow:
 
     def close(self) -> None:
         """See Show."""
+
+
+def _nobody_reads() -> None:
+    """Who read us has gone (`| head`): as if asked to stop. What is begun is finished and stays in the log."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class LiveShow:

@@ -102,7 +102,8 @@ class Opening:
         begun, told = time.monotonic(), False
         while time.monotonic() - begun < END_S:
             found = status(home)
-            if found.pid is None or found.held or found.leases:
+            over = found.pid is None and not found.running  # one that was launched a moment ago has not told its pid
+            if over or found.held or found.leases:
                 return
             if not told and time.monotonic() - begun > 2.0:
                 told = True

@@ -10,22 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from akkafka.broker.embedded.tie import tie_to_us
-
-# Elsewhere than on Linux: a shell between us and the child holds the read end of a pipe whose only write end is ours.
-# The kernel closes ours when we die; the shell's watcher reads the end of the file and kills the child. The watcher
-# goes first when the child ends by itself: it must not kill whoever gets that process id next.
-WATCHDOG = """
-exec 4<&0
-"$@" 4<&- </dev/null & child=$!
-(read -r _ <&4; kill -9 $child) & watcher=$!
-exec 4<&-
-trap 'kill -TERM $child' TERM
-wait $child; code=$?
-while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
-kill $watcher 2>/dev/null
-exit $code
-"""
+from akkafka.broker.embedded.tie import WATCHDOG, tie_to_us
 
 
 def tethered(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:

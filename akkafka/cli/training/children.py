@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Protocol
 
+from akkafka.broker.embedded.tie import WATCHDOG
 from akkafka.cli.training.forking import Forking
 from akkafka.cli.training.placement import thread_caps
 from akkafka.cli.training.supervision import Order, Worker
@@ -22,21 +23,6 @@ KILL_S: Final = 10.0  # what is killed is gone in milliseconds
 ONE_THREAD: Final = dict(thread_caps(1))
 
 LOADED: Final = ("numba", "akkafka.gate.__main__", "akkafka.sentinel.__main__")  # by the fork server, once for all
-
-# Elsewhere than on Linux a shell stands between us and the child. It reads a pipe whose only write end is ours: the
-# kernel closes that when we die, however we die, and the shell kills the child. Signals are handed on.
-WATCHDOG: Final = """
-exec 4<&0
-"$@" 4<&- </dev/null & child=$!
-(read -r _ <&4; kill -9 $child) & watcher=$!
-exec 4<&-
-trap 'kill -TERM $child' TERM
-trap 'kill -USR1 $child' USR1
-wait $child; code=$?
-while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
-kill $watcher 2>/dev/null
-exit $code
-"""
 
 
 class Way(Protocol):

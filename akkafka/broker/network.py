@@ -145,9 +145,10 @@ async def define(broker: Broker, definition: Definition, name: str, *, keep_log:
     Raises NetworkError if another definition stands under that name, or one whose log is not kept as is asked for.
     """
     topics = Topics(check_name(name), len(definition.gates), definition.plan.count)
+    specs = [TopicSpec(t.name, t.partitions, t.settings) for t in topics.all(definition.largest_bytes)]
     network = await load(broker, name)
     if network is None:
-        await broker.create([TopicSpec(t.name, t.partitions, t.settings) for t in topics.all(definition.largest_bytes)])
+        await broker.create(specs)
         await _publish(broker, topics, definition, keep_log)
         network = await load(broker, name)
     if network is None:
@@ -165,7 +166,7 @@ async def define(broker: Broker, definition: Definition, name: str, *, keep_log:
             f"network {name!r} is there, and its log has been trimmed since: it was defined without --keep-log",
             hint=f"Leave --keep-log out, or `akkafka reset --network {name}` and define it anew.",
         )
-    await broker.create([TopicSpec(t.name, t.partitions, t.settings) for t in topics.all(definition.largest_bytes)])
+    await broker.create(specs)
     return network
 
 

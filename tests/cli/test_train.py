@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,10 +231,11 @@ def test_the_broker_that_a_training_starts_ends_with_it_and_keeps_its_data(small
         assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())
 
 
-def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path: Path) -> None:
+@contextmanager
+def alone(small_config: Path, home: Path) -> Iterator[Training]:
+    """A training that starts a broker of its own."""
     if on_default_port(Where({})) is not None:
         pytest.skip("a Kafka answers on this machine's default port: it would be taken")
-    home = tmp_path / "state"
     with subprocess.Popen(
         [sys.executable, "-m", "akkafka", "train", str(small_config), "--state-dir", str(home)],
         stdout=subprocess.PIPE,
@@ -241,9 +243,14 @@ def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path
         text=True,
         env=environment({}),
     ) as process:
-        training = Training(process, [])
+        yield Training(process, [])
+
+
+def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path: Path) -> None:
+    home = tmp_path / "state"
+    with alone(small_config, home) as training:
         training.until("starting Kafka")
-        process.send_signal(signal.SIGINT)
+        training.process.send_signal(signal.SIGINT)
         assert training.end() == 130, training.said
         ours = status(home / "broker")  # at this very moment, not some time later
         assert (ours.phase, ours.pid, ours.leases) == ("stopped", None, ())
@@ -251,23 +258,14 @@ def test_ctrl_c_while_the_broker_starts_leaves_none(small_config: Path, tmp_path
 
 
 def test_ctrl_c_again_while_the_broker_ends_waits_no_longer(small_config: Path, tmp_path: Path) -> None:
-    if on_default_port(Where({})) is not None:
-        pytest.skip("a Kafka answers on this machine's default port: it would be taken")
     home = tmp_path / "state"
-    with subprocess.Popen(
-        [sys.executable, "-m", "akkafka", "train", str(small_config), "--state-dir", str(home)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment({}),
-    ) as process:
-        training = Training(process, [])
+    with alone(small_config, home) as training:
         training.until("Kafka is ready")
-        process.send_signal(signal.SIGINT)
+        training.process.send_signal(signal.SIGINT)
         training.until("interrupted|finishing what is begun")
         for _ in range(2):  # the first may end the training at once
             time.sleep(0.2)
-            process.send_signal(signal.SIGINT)
+            training.process.send_signal(signal.SIGINT)
         assert training.end() in (130, -signal.SIGINT), training.said  # or where nobody listened any more
     assert "Traceback" not in training.said
     end = time.monotonic() + 60

@@ -4,9 +4,9 @@ To import numpy, numba and akkafka takes a process 1.3 s of CPU, and a training 
 a broker; here it is taken once. Linux only: elsewhere libraries do not survive a fork. No thread may run in this
 process when it forks, so it loads modules and does nothing with them.
 
-Run as `python -m akkafka.cli.training.forkserver SOCKET`, no longer than a child's command line: the words of `ps` are
-written over. Orders come on that inherited socket, answers go back
-on it (orders.py). When the other end is closed this process ends, and the kernel takes all that it forked along.
+Run as `python -m akkafka.cli.training.forkserver SOCKET`, no longer than a child's command line, which is written over
+it for `ps`. Orders come on that inherited socket, answers go back on it (orders.py). When the other end is closed this
+process ends, and the kernel takes all that it forked along.
 """
 
 from __future__ import annotations
@@ -60,12 +60,14 @@ class Server:
                 if not data:
                     return None
                 for order in self._lines.of(data):
-                    if isinstance(order, Fork) and self._forked(order):
-                        return order
-                    if isinstance(order, Load):
-                        _load(order)
-                    if isinstance(order, Signal):
-                        self._signal(order)
+                    match order:
+                        case Load():
+                            _load(order)
+                        case Fork():
+                            if self._forked(order):
+                                return order
+                        case Signal():
+                            self._signal(order)
 
     def let_go(self) -> None:
         """What a child does with what is its parent's."""

@@ -55,7 +55,7 @@ def _optimizers() -> Iterator[Case]:
 def _steps(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Case]:
     rng = np.random.default_rng(1)
     weights = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-    grads = {name: np.float32(1e-3) * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    grads = {name: 1e-3 * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
     shape = f"{sum(w.size for w in weights.values())} weights"
     theirs: dict[str, Callable[..., Any]] = {
         "sgd": lambda params, **way: torch.optim.SGD(params, LR, **way),

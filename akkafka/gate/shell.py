@@ -88,7 +88,7 @@ class Gate:
         self._needs = Needs(network.lane_count, network.definition.schedule.window)
         library = library or library_for(broker, network, process)
         self._inputs = Inputs(broker, network, gate, process, library, self._side)
-        self._company = Company(network.definition.schedule.burst)
+        self._company = Company()
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""

@@ -126,6 +126,7 @@ class Forward:
     rows: Rows | None = None  # into gate 0 only, instead of x
     tally: Tally | None = None  # which samples it brings; training batches only
     stamps: tuple[int, ...] | None = None  # when it was where (stamps.py), of some batches; for figures only
+    followed: bool = False  # another batch of its burst is right behind it: results may wait to travel together
 
     @property
     def batch(self) -> Array | Narrow:
@@ -150,6 +151,7 @@ class Backward:
     tally: Tally | None = None  # the forward's own
     zeroed: str = ""  # why a gate above could not form a gradient: the batch is applied with one of zero from here on
     stamps: tuple[int, ...] | None = None  # the forward's own, and those of the way back
+    followed: bool = False  # the forward's own
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -127,12 +127,12 @@ class ScheduleSpec(Part):
         description="arrival only: batches of a lane that a gate has forwarded and not yet applied, at most; others "
         "wait before it. Staleness is below this times the lanes; default window.",
     )
-    burst: int = Field(
-        1,
+    burst: int | None = Field(
+        None,
         ge=1,
-        exclude_if=lambda value: value == 1,  # later than the first definitions, whose hashes stay
+        exclude_if=lambda value: value is None,  # later than the first definitions, whose hashes stay
         description="Training batches of a lane that are issued together, once the window has room for them; they "
-        "leave each gate together, too: fewer and larger requests.",
+        "leave each gate together, too: fewer and larger requests. Left out: 1, and a third of a window that is found.",
     )
     delay: int | None = Field(
         None, ge=0, description="fixed only: batch n uses the weights of version n - delay; default window x lanes - 1."

@@ -123,6 +123,10 @@ def _stamps(message: m.Forward | m.Backward) -> dict[str, Any]:
     return {} if message.stamps is None else {"stamps": list(message.stamps)}
 
 
+def _followed(message: m.Forward | m.Backward) -> dict[str, Any]:
+    return {"followed": 1} if message.followed else {}
+
+
 def _read_stamps(f: Fields) -> tuple[int, ...] | None:
     return f.counts("stamps") or None
 
@@ -134,7 +138,7 @@ def _forward(f: m.Forward) -> Written:
     return 1, {
         "run": f.run.bytes, "mode": f.mode.value, "lane": f.lane, "seq": f.seq, "cursor": _cursor(f.cursor),
         "after": _cursor(f.after), "trail": _trail(f.trail), "tag": f.tag, "void": f.void, "issued_ns": f.issued_ns,
-        **_tally(f), **_stamps(f), **({} if f.rows is None else {"data": f.rows.data}),
+        **_tally(f), **_stamps(f), **_followed(f), **({} if f.rows is None else {"data": f.rows.data}),
     }, {"x": _numbers(f.x), "context": f.context, **({} if f.rows is None else {"rows": f.rows.numbers})}  # fmt: skip
 
 
@@ -149,6 +153,7 @@ def _read_forward(f: Fields) -> m.Forward:
         run=f.run(), mode=f.mode("mode"), lane=f.number("lane"), seq=f.number("seq"), cursor=f.cursor("cursor"),
         after=f.cursor("after"), trail=trail, x=x, context=f.arrays("context", {}), tag=f.text("tag", ""),
         void=void, issued_ns=f.number("issued_ns", 0), rows=rows, tally=f.tally(), stamps=_read_stamps(f),
+        followed=bool(f.number("followed", 0)),
     )  # fmt: skip
 
 
@@ -181,7 +186,7 @@ def _rows(f: Fields) -> m.Rows | None:
 def _backward(b: m.Backward) -> Written:
     return 2, {
         "run": b.run.bytes, "lane": b.lane, "seq": b.seq, "trail": _trail(b.trail), "source": b.source, "void": b.void,
-        **_tally(b), **_zeroed(b), **_stamps(b),
+        **_tally(b), **_zeroed(b), **_stamps(b), **_followed(b),
     }, {"dy": _numbers(b.dy)}  # fmt: skip
 
 
@@ -192,6 +197,7 @@ def _read_backward(f: Fields) -> m.Backward:
     return m.Backward(
         run=f.run(), lane=f.number("lane"), seq=f.number("seq"), trail=f.trail(), source=f.number("source"),
         dy=dy, void=void, tally=f.tally(), zeroed=zeroed, stamps=_read_stamps(f),
+        followed=bool(f.number("followed", 0)),
     )  # fmt: skip
 
 

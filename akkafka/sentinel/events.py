@@ -108,6 +108,7 @@ class Issue:
     cursor: Cursor
     after: Cursor
     tag: str = ""
+    followed: bool = False  # by another of its burst
 
 
 @dataclass(frozen=True, slots=True, eq=False)

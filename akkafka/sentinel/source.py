@@ -181,6 +181,7 @@ def training_batch(
         rows=None if reference is None else Rows(reference, ids),
         tally=tally_of(ids, issue.cursor.epoch, course.plan.rows.start, course.plan.rows.stop),
         stamps=begun(issue.seq, network.gate_count, begun_ns),
+        followed=issue.followed,
     )
 
 

@@ -45,7 +45,7 @@ from akkafka.sentinel.source import (
     training_batch,
 )
 from akkafka.sentinel.training import TrainCore, TrainSettings
-from akkafka.sentinel.window import WindowTuner
+from akkafka.sentinel.window import Beat, WindowTuner
 
 FIGURES_S = 0.25
 SETTLE_S = 10.0  # how long a leaving sentinel waits for its batches to come home
@@ -83,7 +83,7 @@ class TrainSentinel:
                 max_staleness=definition.max_staleness,
                 courses={lane: course.lane_course for lane, course in self._courses.items()},
                 epochs=self._epochs,
-                burst=definition.schedule.burst,
+                burst=definition.schedule.burst or (None if self._tuner is not None else 1),
             )
         )
         if self._tuner is not None:
@@ -293,16 +293,16 @@ class TrainSentinel:
                     continue
                 body = from_message(message)
                 if isinstance(body, GateFigures) and message.run == self._network.run:
-                    self._tune(body)
+                    self._tune(body, message.time_ms / 1000)
                 if message.run == self._network.run and isinstance(body, SentinelFigures) and body.role is Mode.TRAIN:
                     self._told(body)
 
-    def _tune(self, body: GateFigures) -> None:
+    def _tune(self, body: GateFigures, at: float) -> None:
         """Let a gate's beat move the window."""
         assert self._tuner is not None, "gates are heard only for it"
         if body.state != "working" or not self._core.lanes:
             return
-        choice = self._tuner.told(body.gate, body.busy)
+        choice = self._tuner.told(body.gate, Beat(body.busy, body.version, at))
         if choice is not None:
             self._do(e.WindowSet(choice.window))
             if choice.settled:

@@ -34,7 +34,7 @@ class TrainSettings:
     max_staleness: int
     courses: dict[int, LaneCourse]  # of the lanes that this process has the data for
     epochs: int | None = None  # None: until asked to leave
-    burst: int = 1  # places in a window that are waited for, so that batches travel together
+    burst: int | None = 1  # batches that are issued together, and travel together; None: a third of the window
 
 
 @dataclass(slots=True)
@@ -223,6 +223,7 @@ class TrainCore:
             void,
             tally=message.tally,
             stamps=message.stamps,
+            followed=message.followed,
         )
         while answers and answers[0].gradient is not None:
             gradient = answers.popleft().gradient
@@ -261,33 +262,40 @@ class TrainCore:
 
     def _issue(self) -> None:
         """Fill the windows that have room for a burst, lane by lane in turn, so that no lane starves another."""
-        wide = [number for number, lane in self._lanes.items() if self._room(lane) >= self._burst]
+        burst, round_ = self._burst, 0
+        wide = [number for number, lane in self._lanes.items() if self._room(lane) >= burst]
         while not self.leaving and self.held_up_by is None:
             ready = [n for n in wide if self._room(self._lanes[n]) > 0 and not self._exhausted(self._lanes[n])]
             if not ready:
                 return
+            round_ += 1
             for number in ready:
-                self._issue_one(number, self._lanes[number])
+                self._issue_one(number, self._lanes[number], more=round_ % burst != 0)
 
     def _room(self, lane: _Lane) -> int:
         return (self.window or self.settings.window) - (lane.issued - lane.home)
 
     @property
     def _burst(self) -> int:
-        return min(self.settings.burst, self.window or self.settings.window)
+        """One batch in three: two bursts are on their way while the third is being answered."""
+        window = self.window or self.settings.window
+        return max(1, window // BURSTS) if self.settings.burst is None else min(self.settings.burst, window)
 
     def _exhausted(self, lane: _Lane) -> bool:
         return self.settings.epochs is not None and lane.cursor.epoch >= self.settings.epochs
 
-    def _issue_one(self, number: int, lane: _Lane) -> None:
-        after = self.settings.courses[number].advance(lane.cursor)
-        self._out.append(e.Issue(number, lane.issued, lane.cursor, after))
+    def _issue_one(self, number: int, lane: _Lane, *, more: bool) -> None:
+        """`more`: the burst is not complete with it."""
+        at, after = lane.cursor, self.settings.courses[number].advance(lane.cursor)
         lane.cursor = after
         lane.issued += 1
+        followed = more and self._room(lane) > 0 and not self._exhausted(lane)
+        self._out.append(e.Issue(number, lane.issued - 1, at, after, followed=followed))
         self.statistics.issued += 1
         self._note_age(number, lane.issued, lane.home)
 
 
+BURSTS = 3  # that a window is made of where none is told
 _HEARD = 1024  # homecomings of a lane that are remembered: far more than happen while a standing is read
 
 

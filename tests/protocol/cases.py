@@ -46,6 +46,8 @@ EXAMPLES: dict[str, m.Message] = {
         RUN, m.Mode.TRAIN, 0, 42, Cursor(2, 6), Cursor(2, 7), TRAIL, narrow(FLOATS, "float16"),
     ),
     "stamped": m.Backward(RUN, 3, 48, TRAIL, 19, None, stamps=(1_700_000_000_000_000_000, 1_700_000_000_000_000_001)),
+    "followed": m.Forward(RUN, m.Mode.TRAIN, 3, 41, Cursor(2, 5), Cursor(2, 6), TRAIL, FLOATS, followed=True),
+    "followed-back": m.Backward(RUN, 3, 41, TRAIL, 17, FLOATS, followed=True),
     "int8": m.Backward(RUN, 3, 41, TRAIL, 17, narrow(FLOATS, "int8")),
     "journal": m.JournalRecord(
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
@@ -149,6 +151,11 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
         m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(),
         stamps=st.lists(numbers, min_size=1, max_size=40).map(tuple),
     ),
+    "followed": st.builds(
+        m.Forward, runs, st.sampled_from(m.Mode), numbers, numbers, cursors, cursors, trails, arrays(),
+        followed=st.booleans(),
+    ),
+    "followed-back": st.builds(m.Backward, runs, numbers, numbers, trails, numbers, arrays(), followed=st.booleans()),
     "int8": st.builds(
         m.Backward, runs, numbers, numbers, trails, numbers, floats.map(partial(narrow, form="int8")),
     ),

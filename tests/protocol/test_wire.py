@@ -31,6 +31,8 @@ OPTIONAL = {
     "float16": ("context", "tag", "void", "issued_ns"),
     "int8": ("void",),
     "stamped": ("void", "stamps"),
+    "followed": ("context", "tag", "void", "issued_ns", "followed"),
+    "followed-back": ("void", "followed"),
     "journal": ("void", "writer", "tally"),
     "journal-zeroed": ("void", "writer", "zeroed"),
     "manifest": ("sums", "staleness"),
@@ -86,7 +88,7 @@ def test_golden_bytes_without_optional_fields_are_read_with_their_defaults(name:
         del fields[optional]
     message = wire.decode(rewritten(golden(name), fields))
     defaults = {"context": {}, "tag": "", "void": "", "issued_ns": 0, "writer": "", "tally": None, "x": None}
-    defaults |= {"sums": (), "staleness": (), "zeroed": "", "stamps": None}
+    defaults |= {"sums": (), "staleness": (), "zeroed": "", "stamps": None, "followed": False}
     assert all(getattr(message, optional) == defaults[optional] for optional in OPTIONAL[name])
 
 

@@ -58,6 +58,10 @@ def issued(instructions: list[e.Instruction]) -> list[tuple[int, int]]:
     return [(i.lane, i.seq) for i in only(instructions, e.Issue)]
 
 
+def followed(instructions: list[e.Instruction]) -> list[bool]:
+    return [i.followed for i in only(instructions, e.Issue)]
+
+
 # --- issuing ----------------------------------------------------------------------------------------------
 
 
@@ -101,6 +105,30 @@ def test_a_burst_is_issued_when_the_window_has_room_for_all_of_it() -> None:
     assert issued(core.on(e.HomeArrived(0, 0))) == []
     assert issued(core.on(e.HomeArrived(0, 1))) == []
     assert issued(core.on(e.HomeArrived(0, 2))) == [(0, 5), (0, 6), (0, 7)]
+
+
+def test_a_batch_says_whether_another_of_its_burst_follows() -> None:
+    core = core_with(window=5, burst=3)
+    assert followed(take(core)) == [True, True, False, True, False], "a burst of three, and what was left of the window"
+    for seq in (0, 1):
+        core.on(e.HomeArrived(0, seq))
+    assert followed(core.on(e.HomeArrived(0, 2))) == [True, True, False]
+    assert not any(followed(take(core_with(window=5))))
+
+
+def test_the_last_batch_of_all_is_followed_by_none() -> None:
+    core = core_with(window=5, burst=5, epochs=1)
+    assert followed(take(core, cursor=Cursor(0, 2))) == [True, False], "an epoch has four"
+
+
+def test_a_burst_that_is_not_told_is_a_third_of_the_window() -> None:
+    assert followed(take(core_with(window=2, burst=None))) == [False, False]
+    core = core_with(window=16, burst=None)
+    assert followed(take(core)) == [True, True, True, True, False] * 3 + [False]
+    core.on(e.WindowSet(6))
+    for seq in range(11):
+        assert core.on(e.HomeArrived(0, seq)) == [], "six are to be in flight, and two of those home"
+    assert followed(core.on(e.HomeArrived(0, 11))) == [True, False]
 
 
 def test_a_burst_is_no_larger_than_the_window() -> None:

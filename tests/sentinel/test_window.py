@@ -1,4 +1,4 @@
-"""The window that is found: against pipelines whose busy shares are known for each window."""
+"""The window that is found: against pipelines whose rates are known for each window."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from akkafka.data.epochs import Cursor
 from akkafka.protocol.messages import Run
 from akkafka.sentinel import events as e
 from akkafka.sentinel.training import LaneCourse, TrainCore, TrainSettings
-from akkafka.sentinel.window import BEATS, ENOUGH, LOST_TRIALS, SKIPPED, Choice, WindowTuner
+from akkafka.sentinel.window import BEATS, ENOUGH, LONGEST, LOST_TRIALS, SKIPPED, Beat, Choice, WindowTuner
 
 NAMES = ("fc1", "fc2", "fc3")
 Shares = Callable[[int], float]
+BEAT_S, FULL = 0.2, 1_000_000  # updates a second where a gate always works: no rounding, no trial takes longer
 
 
-def trial(tuner: WindowTuner, share: Shares, stale: float | None = None) -> Choice | None:
-    """Beats of all gates for one trial: gate 1 is the busiest; right after a change the old share is still told."""
-    choice = None
-    for beat in range(SKIPPED + BEATS):
+def trial(tuner: WindowTuner, share: Shares, stale: float | None = None, beats: int = SKIPPED + BEATS) -> Choice | None:
+    """Beats of all gates for one trial: gate 1 is the busiest; right after a change the old rate is still told."""
+    choice, version = None, 0
+    for beat in range(beats):
         busy = stale if stale is not None and beat < SKIPPED else share(tuner.window)
         for gate, part in enumerate((0.5, 1.0, 0.25)):
-            told = tuner.told(gate, part * busy)
+            told = tuner.told(gate, Beat(part * busy, version, beat * BEAT_S))
             assert choice is None or told is None
             choice = told or choice
+        version += round(busy * BEAT_S * FULL)
     return choice
 
 
@@ -57,7 +59,7 @@ def test_it_finds_the_smallest_window_that_keeps_the_busiest_gate_busy(at: int) 
 
 
 @settings(deadline=None)
-@given(st.integers(1, 64), st.lists(st.floats(0, 1), min_size=64, max_size=64))
+@given(st.integers(1, 64), st.lists(st.floats(0.01, 1), min_size=64, max_size=64))
 def test_whatever_is_told_it_settles_within_the_limit_on_a_window_that_is_enough(
     limit: int, shares: list[float]
 ) -> None:
@@ -69,26 +71,53 @@ def test_whatever_is_told_it_settles_within_the_limit_on_a_window_that_is_enough
         return told[window]
 
     choice = settled(WindowTuner(limit, NAMES), share)
-    assert told[choice.window] >= ENOUGH * max(told.values()) - 1e-9
-    assert not [w for w in told if w < choice.window and told[w] >= ENOUGH * max(told.values()) + 1e-9]
+    assert told[choice.window] >= ENOUGH * max(told.values()) - 1e-4
+    assert not [w for w in told if w < choice.window and told[w] >= ENOUGH * max(told.values()) + 1e-4]
 
 
 def test_a_limit_that_is_reached_is_told() -> None:
     choice = settled(WindowTuner(4, NAMES), saturating(9))
     assert choice.window == 4 and "more than 4 are not allowed (schedule.window_limit)" in choice.why
-    assert "works 40% of the time; no other window gives more" in choice.why
+    assert "works 40% of the time and makes 400000.0 updates/s; no other window gives more" in choice.why
 
 
 def test_what_it_gives_up_is_told() -> None:
     choice = settled(WindowTuner(16, NAMES), lambda window: min(0.8, 0.2 * window) + (0.01 if window >= 8 else 0.0))
-    assert choice.window == 4 and choice.why.endswith("works 80% of the time; 81% with 8")
+    assert choice.window == 4 and choice.why.endswith(
+        "works 80% of the time and makes 800000.0 updates/s; 810000.0 with 8"
+    )
+
+
+def test_updates_decide_and_not_how_busy_a_gate_looks() -> None:
+    tuner = WindowTuner(16, NAMES)
+    for _ in range(3):
+        window = tuner.window
+        for beat in range(SKIPPED + BEATS):
+            for gate in range(3):
+                tuner.told(gate, Beat(1.0 / window, window * beat * 100, beat * BEAT_S))
+    assert tuner.window == 16, "each doubling made it look half as busy, and do twice as much"
+
+
+def test_a_slow_network_has_longer_trials_and_not_endless_ones() -> None:
+    tuner = WindowTuner(16, NAMES)
+
+    def beats(a_beat: float) -> int:
+        for beat in range(1000):
+            found = [tuner.told(gate, Beat(0.9, int(beat * a_beat), beat * BEAT_S)) for gate in range(3)]
+            if any(found):
+                return beat + 1
+        raise AssertionError("no trial ends")
+
+    assert beats(100.0) == SKIPPED + BEATS
+    assert SKIPPED + 50 <= beats(1.0) <= SKIPPED + 52
+    assert beats(0.001) == LONGEST
 
 
 def test_beats_right_after_a_change_do_not_count() -> None:
     tuner = WindowTuner(16, NAMES)
     trial(tuner, saturating(4))
     assert tuner.window == 4
-    trial(tuner, saturating(4), stale=0.0)
+    trial(tuner, saturating(4), stale=0.001)
     assert tuner.window == 8
     choice = trial(tuner, saturating(4), stale=1.0)
     assert choice is not None and choice.window == 3, "8 gained nothing, whatever was told at first"
@@ -96,7 +125,7 @@ def test_beats_right_after_a_change_do_not_count() -> None:
 
 def test_a_gate_that_is_silent_keeps_the_trial_open() -> None:
     tuner = WindowTuner(16, NAMES)
-    assert not any(tuner.told(gate, 0.5) for _ in range(100) for gate in (0, 1))
+    assert not any(tuner.told(gate, Beat(0.5, 9 * n, n)) for n in range(100) for gate in (0, 1))
 
 
 def test_it_begins_anew_when_the_busiest_gate_is_idle_for_long_and_not_for_a_moment() -> None:

@@ -38,7 +38,7 @@ class GateProcess:
         self.name = world.new_name(f"gate{gate}")
         self.alive, self.frozen, self.idle, self.unread = True, False, False, False
         self.core: GateCore | None = None
-        self._company = Company(1)
+        self._company = Company()
         self._start = GateStart(world, gate)
         self._positions: dict[TopicPartition, int] = {}
         self._inputs: list[tuple[TopicPartition, str, list[bytes]]] = []  # with their directions
@@ -147,7 +147,7 @@ class GateProcess:
         if found is None:
             return
         self.core = self.world.cores.gate(self._settings(), found.state, found.older, found.lanes, found.tried)
-        self._company = Company(self.world.scenario.burst)
+        self._company = Company()
         self.core.named.extend(found.named)
         self.ledger = found.ledger
         for lane, position in enumerate(found.positions):

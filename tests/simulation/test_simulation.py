@@ -107,7 +107,7 @@ def test_the_schedules_meet_all_that_a_gate_can_hear_and_ask_for() -> None:
             seen.update(type(told).__name__ for told in [event, *asked])
             return asked
 
-    for seed in range(300):
+    for seed in range(400):
         world = live_seed(seed, Cores(gate=Counting))
         seen.update(
             trimmed=world.trims,

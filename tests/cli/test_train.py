@@ -76,6 +76,7 @@ def train(kafka_bootstrap: str, small_config: Path, tmp_path: Path) -> Iterator[
             stderr=subprocess.STDOUT,
             text=True,
             env=environment({}),
+            cwd=tmp_path,
         )
         begun.append(Training(process, []))
         return begun[-1]
@@ -95,18 +96,20 @@ def gone(family: list[psutil.Process]) -> bool:
     return not alive
 
 
+def at_work_in(folder: Path) -> list[psutil.Process]:
+    """Whoever a training that was started there has left: a child has its parent's directory, whatever its name."""
+    return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
+
+
 def test_training_ends_with_weights_a_report_and_no_process_and_a_second_one_knows_of_it(
     train: Start, unique: Callable[[], str], tmp_path: Path
 ) -> None:
     name, report, out = unique(), tmp_path / "report.json", tmp_path / "weights.npz"
     words = ("--network", name, "--report", str(report), "--out", str(out))
     first = train(*words)
-    first.until("epoch 1/2")
-    family = first.family
-    assert {role_of(process.cmdline()) for process in family} >= {"gate-0", "gate-1", "sentinel-train"}
     assert first.end() == 0, first.said
-    assert gone(family)
-    assert "epoch 2/2" in first.said
+    assert gone(at_work_in(tmp_path))
+    assert "epoch 1/2" in first.said and "epoch 2/2" in first.said
     figures = json.loads(report.read_text())
     assert figures["network"] == name
     assert [epoch["samples"] for epoch in figures["epochs"]] == [1437, 1437]
@@ -143,6 +146,8 @@ def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
     first = train(*words, "--epochs", "9999")  # however quick the machine: this is in the middle
     first.until("epoch +2/9999")
     family = first.family
+    assert {role_of(process.cmdline()) for process in family} >= {"gate-0", "gate-1", "sentinel-train"}
+    assert {process.pid for process in at_work_in(tmp_path)} >= {process.pid for process in family}
     first.process.send_signal(signal.SIGINT)
     assert first.end() == 130, first.said
     assert gone(family)

@@ -15,6 +15,8 @@ import pytest
 from akkafka.cli.training.children import ONE_THREAD, Children, environment
 from akkafka.cli.training.supervision import Order, Role, Worker
 
+from ..living import lives
+
 WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 COUNTS = """
 import signal, sys, time
@@ -29,7 +31,7 @@ def worker(name: str, code: str) -> Worker:
     return Worker(name, Role.GATE, ("-c", code))
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     """Look often; fails if it does not come true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -47,7 +49,8 @@ def children(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Childre
 
 
 def ready(children: Children, name: str) -> None:
-    until(lambda: children.ended() == [] and children.last_lines(name, 1) == ["ready"])
+    """Until it has said so, and its number is told, too: what is forked may speak before its server does."""
+    until(lambda: children.ended() == [] and name in children.pids and children.last_lines(name, 1) == ["ready"])
 
 
 def ended(children: Children) -> list[tuple[str, int]]:
@@ -92,7 +95,7 @@ def test_kill_all_waits_until_all_are_gone(children: Children) -> None:
     groups = [psutil.Process(pid) for pid in children.pids.values()]
     family = [*groups, *(child for process in groups for child in process.children(recursive=True))]
     children.kill_all()
-    until(lambda: not any(process.is_running() and process.status() != "zombie" for process in family))
+    until(lambda: not any(map(lives, family)))
 
 
 def test_signals_to_a_process_that_is_gone_do_nothing(children: Children) -> None:
@@ -146,7 +149,7 @@ time.sleep(600)
         family = psutil.Process(supervisor.pid).children(recursive=True)
         assert family
         supervisor.kill()
-    until(lambda: not any(process.is_running() and process.status() != "zombie" for process in family))
+    until(lambda: not any(map(lives, family)))
 
 
 def test_children_get_one_compute_thread_and_only_the_connection_they_are_given(
@@ -203,7 +206,7 @@ def test_with_their_fork_server_all_end_and_the_next_start_has_another(forked: C
     assert server is not None
     server.kill()
     assert ended(forked) == [("one", -9)]
-    until(lambda: not process.is_running() or process.status() == "zombie")
+    until(lambda: not lives(process))
     forked.start(worker("one", "print('again')"))
     assert ended(forked) == [("one", 0)]
 
@@ -243,9 +246,10 @@ def test_a_fork_server_that_somebody_has_stopped_obeys_orders(forked: Children) 
 @LINUX
 def test_what_ended_before_kill_all_is_not_told_of_those_that_start_behind_it(tmp_path: Path) -> None:
     children = Children(tmp_path, environment({}), modules=("no_such_module",))
+    before = psutil.Process().children()
     children.start(worker("one", WAITS))
-    (server,) = psutil.Process().children()
-    until(lambda: server.status() == "zombie")
+    (server,) = (child for child in psutil.Process().children() if child not in before)
+    until(lambda: not lives(server))
     children.kill_all()
     assert children.ended() == []
 

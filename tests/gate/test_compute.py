@@ -54,8 +54,9 @@ async def answers(model: Paced, jobs: list[Any]) -> list[Any]:
 
 
 def test_short_jobs_come_to_the_loops_thread_once_they_are_known_to_be_short(run: Run) -> None:
-    where = run(answers(Paced(0.0), [JOB] * 200))
-    assert where[0] != threading.get_ident() == where[-1]
+    """A job during which the system let others run counts as a long one, so not every job behind the first is there."""
+    where = run(answers(Paced(0.0), [JOB] * 1000))
+    assert where[0] != threading.get_ident() and threading.get_ident() in where
 
 
 def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:

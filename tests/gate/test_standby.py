@@ -17,12 +17,34 @@ import pytest
 from akkafka.broker.base import TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import Network, define
+from akkafka.gate import standby
 from akkafka.gate.standby import Watch
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures, to_message
 
 from ..conftest import Run
 from ..pipeline.fleet import small_definition
+
+
+class Clock:
+    """Stands still, for whoever watches, unless it is moved: however slow the machine, nobody falls silent by that."""
+
+    def __init__(self) -> None:
+        self.moved_s = 0.0
+        self._monotonic, self._time = time.monotonic(), time.time()
+
+    def monotonic(self) -> float:
+        return self._monotonic + self.moved_s
+
+    def time(self) -> float:
+        return self._time + self.moved_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(standby, "time", made)
+    return made
 
 
 @pytest.fixture
@@ -54,7 +76,7 @@ def silent(watch: Watch) -> bool:
 
 
 def test_a_worker_is_heard_and_its_death_on_this_machine_seen_at_once(
-    run: Run, worker: subprocess.Popen[bytes]
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
         broker = MemoryBroker()
@@ -74,7 +96,7 @@ def test_a_worker_is_heard_and_its_death_on_this_machine_seen_at_once(
 
 
 def test_a_neighbour_that_is_slow_is_given_more_time_than_one_that_is_stopped(
-    run: Run, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
         broker = MemoryBroker()
@@ -82,22 +104,22 @@ def test_a_neighbour_that_is_slow_is_given_more_time_than_one_that_is_stopped(
         watch = await watching(broker, network)
         await beat(broker, network, worker.pid)
         await watch.follow(1.0)
-        clock = time.monotonic
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 1.0)
+        clock.moved_s = 1.0
         assert not silent(watch), "it lives, and may be slow"
         worker.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(os.waitid, os.P_PID, worker.pid, os.WSTOPPED)
         assert silent(watch), "stopped, and silent for a second"
         worker.send_signal(signal.SIGCONT)
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 5.0)
+        clock.moved_s = 5.0
         assert silent(watch), "too slow"
-        monkeypatch.undo()
         await watch.close()
 
     run(scene())
 
 
-def test_of_a_worker_on_another_machine_only_silence_tells(run: Run, worker: subprocess.Popen[bytes]) -> None:
+def test_of_a_worker_on_another_machine_only_silence_tells(
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
+) -> None:
     async def scene() -> None:
         broker = MemoryBroker()
         network = await define(broker, small_definition(), "net")
@@ -116,7 +138,7 @@ def test_of_a_worker_on_another_machine_only_silence_tells(run: Run, worker: sub
 
 
 def test_who_is_started_again_does_not_wait_for_the_beats_of_the_one_that_died(
-    run: Run, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
         broker = MemoryBroker()
@@ -124,8 +146,7 @@ def test_who_is_started_again_does_not_wait_for_the_beats_of_the_one_that_died(
         await beat(broker, network, worker.pid, host="elsewhere")
         fresh = await watching(broker, network)
         assert not silent(fresh), "a beat of this moment"
-        clock = time.time
-        monkeypatch.setattr(time, "time", lambda: clock() + 1.5)
+        clock.moved_s = 1.5
         late = await watching(broker, network)
         assert late.worker == "gate-0-older"
         assert silent(late), "its last beat is older than a late one could be"

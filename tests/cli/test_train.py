@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from akkafka.cli.locating import on_default_port
 from akkafka.cli.options import Where
 from akkafka.cli.training.children import environment
 from akkafka.cli.training.report import weights_sha256
+
+from ..living import gone
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -88,12 +90,6 @@ def train(kafka_bootstrap: str, small_config: Path, tmp_path: Path) -> Iterator[
         assert training.process.stdout is not None
         training.process.stdout.close()
         training.process.wait()
-
-
-def gone(family: list[psutil.Process]) -> bool:
-    """None of them lives, after a moment's grace for the kernel."""
-    _, alive = psutil.wait_procs(family, timeout=20)
-    return not alive
 
 
 def at_work_in(folder: Path) -> list[psutil.Process]:
@@ -165,16 +161,26 @@ def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
 def test_a_killed_gate_is_started_again_and_no_batch_is_lost(
     train: Start, unique: Callable[[], str], tmp_path: Path
 ) -> None:
-    report = tmp_path / "report.json"
-    training = train("--network", unique(), "--epochs", "40", "--report", str(report))
-    training.until("epoch +1/40")
-    (gate,) = (p for p in training.family if "akkafka.gate" in p.cmdline() and p.cmdline()[4:5] == ["1"])
+    words = ("--network", unique(), "--report", str(tmp_path / "report.json"))
+    first = train(*words, "--epochs", "9999")  # however quick the machine: the gate is killed in the middle
+    first.until("epoch +1/9999")
+    (gate,) = (process for process in first.family if role_of(process.cmdline()) == "gate-1")
     gate.kill()
-    training.until("gate-1 was killed by SIGKILL; it is started again")
-    assert training.end() == 0, training.said
-    figures = json.loads(report.read_text())
-    assert [gate["version"] for gate in figures["gates"]] == [40 * 23] * 2
-    assert [epoch["epoch"] for epoch in figures["epochs"]] == list(range(1, 41))
+    first.until("gate-1 was killed by SIGKILL; it is started again")
+    reached = int(first.until(r"epoch +\d+/9999").split()[1].partition("/")[0])
+    first.until(f"epoch +{reached + 1}/9999")
+    first.process.send_signal(signal.SIGTERM)
+    assert first.end() == 143, first.said
+    figures = json.loads((tmp_path / "report.json").read_text())
+    epochs = [epoch["epoch"] for epoch in figures["epochs"]]
+    assert epochs == list(range(1, epochs[-1] + 1))
+    versions = [gate["version"] for gate in figures["gates"]]
+    assert versions[0] == versions[1]  # nothing is left on the way
+
+    second = train(*words, "--epochs", str(epochs[-1] + 1))
+    assert second.end() == 0, second.said
+    figures = json.loads((tmp_path / "report.json").read_text())
+    assert [gate["version"] for gate in figures["gates"]] == [(epochs[-1] + 1) * 23] * 2
 
 
 def test_a_killed_supervisor_leaves_no_process_and_the_next_one_goes_on(
@@ -268,9 +274,10 @@ def test_ctrl_c_again_while_the_broker_ends_waits_no_longer(small_config: Path, 
         training.until("Kafka is ready")
         training.process.send_signal(signal.SIGINT)
         training.until("interrupted|finishing what is begun")
-        for _ in range(2):  # the first may end the training at once
-            time.sleep(0.2)
+        while training.process.poll() is None:  # impatience itself: again and again
             training.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                training.process.wait(0.2)
         assert training.end() in (130, -signal.SIGINT), training.said  # or where nobody listened any more
     assert "Traceback" not in training.said
     end = time.monotonic() + 60
@@ -285,7 +292,7 @@ def test_who_reads_no_further_ends_the_training_as_if_it_was_asked_to(train: Sta
     family = training.family
     assert training.process.stdout is not None
     training.process.stdout.close()
-    assert training.process.wait(60) == 128 + signal.SIGTERM
+    assert training.process.wait(200) == 128 + signal.SIGTERM
     assert gone(family)
 
 

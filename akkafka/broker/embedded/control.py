@@ -16,7 +16,7 @@ from typing import IO, Any, NoReturn
 
 from akkafka.broker.embedded.diagnosis import disk_is_full, tail
 from akkafka.broker.embedded.launch import launch, prepare, unwritable
-from akkafka.broker.embedded.place import Place, guarded, is_held, live_leases, read_json, try_lock
+from akkafka.broker.embedded.place import Place, guarded, is_held, live_leases, lock_own, read_json, try_lock
 from akkafka.broker.embedded.provisioning import Provision, provision
 from akkafka.broker.embedded.settings import BrokerSettings
 from akkafka.errors import BrokerError
@@ -134,7 +134,7 @@ class _Acquisition:
     def _step(self) -> bool:
         """Under the guard: True once a supervisor lives that will serve our lease."""
         if self.lease._handle is None:
-            self.lease._handle = try_lock(self.lease.path)
+            self.lease._handle = lock_own(self.lease.path)
         lock = try_lock(self.place.supervisor_lock)
         if lock is None:
             # `is_held` too: somebody's look at the lock (a shared one, for microseconds) is not a supervisor.

@@ -118,6 +118,14 @@ def try_lock(path: Path) -> IO[bytes] | None:
     return handle
 
 
+def lock_own(path: Path) -> IO[bytes]:
+    """A file that only this process ever locks for itself, locked: those who look at it let go of it in microseconds,
+    and to be put off by one of them would be to have no lock at all. Creates the file. Raises OSError."""
+    handle = path.open("ab")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
 def is_held(path: Path) -> bool:
     """True if a living process holds the file's lock. Asked with a shared lock: two who ask do not see each other."""
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from akkafka.broker.embedded.place import (
     guarded,
     is_held,
     live_leases,
+    lock_own,
     read_json,
     sweep_leases,
     try_lock,
@@ -73,6 +76,21 @@ def test_a_lock_is_given_once_and_looking_at_it_takes_nothing(place: Place) -> N
         assert is_held(place.supervisor_lock)
         assert is_held(place.supervisor_lock)
     assert not is_held(place.supervisor_lock)
+
+
+def test_who_looks_at_a_lease_while_it_is_taken_does_not_keep_it_from_being_locked(place: Place) -> None:
+    """It counted as taken without a lock, and the broker could end under its user."""
+    lease = place.leases / "4711-new"
+    lease.touch()
+    with ThreadPoolExecutor(1) as pool:
+        with lease.open("rb") as looker:
+            fcntl.flock(looker, fcntl.LOCK_SH)
+            taken = pool.submit(lock_own, lease)
+            with pytest.raises(TimeoutError):
+                taken.result(timeout=0.1)
+        with taken.result():
+            assert is_held(lease)
+    assert not is_held(lease)
 
 
 def test_a_guard_that_somebody_sits_on_is_given_up_on(place: Place) -> None:

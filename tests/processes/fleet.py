@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,10 @@ from akkafka.errors import ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.figures import Body, GateFigures, PassFigures, TrainFigures, from_message
 from akkafka.protocol.messages import Figures, Mode
+from akkafka.sentinel.lanes import training_places
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 180.0  # only keeps a failing test from hanging
 
 
 @dataclass(eq=False)
@@ -40,7 +42,7 @@ class Process:
         """Everything up to now."""
         return self.log.read_text()
 
-    async def prints(self, text: str, timeout: float = 60.0) -> None:
+    async def prints(self, text: str, timeout: float = PATIENCE_S) -> None:
         """Wait until it has printed this; a file tells nobody that it has grown, so it is looked at again and again."""
         async with asyncio.timeout(timeout):
             while text not in self.printed:  # noqa: ASYNC110 (see above)
@@ -50,7 +52,7 @@ class Process:
         """Send a signal."""
         self.popen.send_signal(number)
 
-    async def exit_code(self, timeout: float = 60.0) -> int:
+    async def exit_code(self, timeout: float = PATIENCE_S) -> int:
         """Wait for its end."""
         try:
             return await asyncio.to_thread(self.popen.wait, timeout)
@@ -110,7 +112,7 @@ class Watch:
         self.passes: list[PassFigures] = []
         self.batches: dict[tuple[int, int], int] = {}  # (lane, seq) -> samples
 
-    async def until(self, done: Callable[[], bool], timeout: float = 90.0) -> None:
+    async def until(self, done: Callable[[], bool], timeout: float = PATIENCE_S) -> None:
         """Read figures until `done`."""
         where = TopicPartition(self.network.topics.metrics, 0)
         async with asyncio.timeout(timeout), reading(self.broker, "watch") as reader:
@@ -142,12 +144,26 @@ class Watch:
     async def every_batch_once(self, batches: int) -> None:
         """Assert that each gate counts each of so many batches once, and nothing else, as the audit has it."""
         lanes = self.network.definition.plan.of(Mode.TRAIN)
-        counts = [sum(n % len(lanes) == at for n in range(batches)) for at in range(len(lanes))]
+        await self._once({lane: sum(n % len(lanes) == at for n in range(batches)) for at, lane in enumerate(lanes)})
+
+    async def every_issued_batch_once(self) -> None:
+        """The same for as many as training sentinels that were asked to leave have issued, once each gate has them."""
+        issued = await self.issued()
+        await self.until_version(sum(issued.values()))
+        await self._once(issued)
+
+    async def issued(self) -> dict[int, int]:
+        """Batches that went into each training lane."""
+        lanes = self.network.definition.plan.of(Mode.TRAIN)
+        places = await training_places(self.broker, self.network, lanes)
+        return {lane: place.standing.issued for lane, place in places.items()}
+
+    async def _once(self, batches: Mapping[int, int]) -> None:
+        """`batches`: by lane."""
         facts = facts_of(await examine(self.broker, self.network))
         assert facts["holds"], facts["faults"]
         for gate in facts["gates"]:
-            expected = {str(lane): count for lane, count in zip(lanes, counts, strict=True)}
-            assert gate["applied"] == expected, f"gate {gate['gate']}"
+            assert gate["applied"] == {str(lane): count for lane, count in batches.items()}, f"gate {gate['gate']}"
             assert not any(gate["voided"].values()), f"gate {gate['gate']} has voided batches"
 
 

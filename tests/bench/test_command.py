@@ -35,11 +35,11 @@ def test_akkafka_and_a_peer_stand_side_by_side(
     akkafka: Akkafka, blots: Path, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap)
-    out = blots / "peers.json"
+    out = blots / "peers.json"  # epochs: processes that live for less than a look or two are not told by name
     ran = akkafka(
         *("bench", "peers", str(blots / "blots.toml"), "--data-dir", str(blots)),
         *("--peer", "in-process", "--variant", "wire.edges=bfloat16"),
-        *("--rounds", "1", "--epochs", "2", "--target", "0.2", "--out", str(out)),
+        *("--rounds", "1", "--epochs", "20", "--target", "0.2", "--out", str(out)),
     )
     assert ran.code == 0, ran.err
     told = json.loads(out.read_text(encoding="utf-8"))

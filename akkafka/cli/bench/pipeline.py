@@ -232,20 +232,32 @@ class Look:
         network = await defined(broker, self.name, self.trainer)
         reader = await self._reader(broker, network)
         try:
-            await self._follow(reader, network, BEGIN_S, lambda: bool(self.home))
-            if not self.home:
-                raise NetworkError(f"no batch was home within {BEGIN_S:g} s", hint=f"see {self.trainer.log}")
+            await self._until_home(reader, network)
             yield reader, network
         finally:
             await reader.close()
 
     async def measured(self, reader: Reader, network: Network, settle_s: float, seconds: float) -> Steady:
-        """What it does in so many seconds, after others that are not looked at."""
+        """What it does in so many seconds, after others behind the next batch that are not looked at.
+
+        A sentinel that was stopped until now may have to get its lane back from the group before there is a batch.
+        """
+        await self._until_home(reader, network, time.time_ns())
         await self._follow(reader, network, settle_s)
         self.home.clear()
         self.gates.clear()
         self.trips.clear()
         return await self._measure(reader, network, seconds)
+
+    async def _until_home(self, reader: Reader, network: Network, since_ns: int = 0) -> None:
+        """Until a batch has come home; raises NetworkError if none does."""
+
+        def is_home() -> bool:
+            return any(at >= since_ns for at, *_ in self.home)
+
+        await self._follow(reader, network, BEGIN_S, is_home)
+        if not is_home():
+            raise NetworkError(f"no batch was home within {BEGIN_S:g} s", hint=f"see {self.trainer.log}")
 
     async def _reader(self, broker: Broker, network: Network) -> Reader:
         """Of figures and homecomings; asks seldom, so that it takes little of what is measured."""

@@ -26,7 +26,7 @@ def world(request: pytest.FixtureRequest, run: Run, unique: Callable[[], str]) -
     else:
         connection = Connection(
             bootstrap_servers=request.getfixturevalue("kafka_bootstrap"),
-            patience_s=1.0,
+            patience_s=5.0,
             session_timeout_s=2 * LIMIT,  # whose lanes move has left by itself
         )
         made = World(run, unique, lambda: KafkaBroker(connection))

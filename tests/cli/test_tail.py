@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from akkafka.broker.base import TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import define
+from akkafka.broker.reading import reading
 from akkafka.broker.side import SideChannel
 from akkafka.cli.training.tail import living
 from akkafka.protocol.figures import GateFigures, SentinelFigures, TrainFigures
@@ -30,7 +32,11 @@ async def heard(name: str) -> tuple[list[str], list[str]]:
 
     telling = asyncio.create_task(tell())
     try:
-        await asyncio.sleep(0.3)
+        async with reading(broker, "test") as reader:
+            reader.assign({TopicPartition(network.topics.metrics, 0): 0})
+            told = 0
+            while told < 3:  # until all have spoken
+                told += len(await reader.poll(timeout=5.0))
         return await living(broker, network)
     finally:
         telling.cancel()

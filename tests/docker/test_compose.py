@@ -169,7 +169,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         str(place.root / "server.properties"),
     ]
     with (place.logs / "console.log").open("wb") as console, tethered(run, console, place.root) as jvm:
-        for _ in range(200):
+        for _ in range(1500):  # a slow machine needs half a minute
             if jvm.poll() is not None or probe("127.0.0.1", ports[0], timeout_s=1.0).is_kafka:
                 break
             with suppress(subprocess.TimeoutExpired):

@@ -438,4 +438,6 @@ def main() -> NoReturn:
         app()
     except Exception as error:
         raise SystemExit(fail(error)) from None
+    finally:  # the interpreter's own end is quick: all that could come of an interruption is a traceback
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise SystemExit(0)

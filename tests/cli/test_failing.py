@@ -145,6 +145,17 @@ def test_broker_where_without_a_broker_is_an_error(akkafka: Akkafka) -> None:
     assert akkafka("broker", "status").code == 1
 
 
+def test_who_presses_ctrl_c_while_python_ends_sees_no_traceback() -> None:
+    code = (
+        "import atexit, os, signal, sys; sys.argv = ['akkafka', '--version']\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "from akkafka.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['akkafka', '--help']\n"

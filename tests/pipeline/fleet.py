@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
+from akkafka.broker import trimming
 from akkafka.broker.base import Broker, Reader, Record, TopicPartition
 from akkafka.broker.network import Network, define
 from akkafka.broker.process import process_name
@@ -108,8 +111,16 @@ async def fleet(broker: Broker, definition: Definition, name: str, *, keep_log: 
 async def train_through(
     broker: Broker, definition: Definition, name: str, epochs: int, *, sentinels: int = 1, jitter: int | None = None
 ) -> tuple[Network, list[GateState]]:
-    """Train for some epochs, stop everything; the gates' states from the log alone."""
+    """Train for some epochs, stop everything; the gates' states from the log alone, which is whole afterwards."""
     used = broker if jitter is None else cast("Broker", JitterBroker(broker, jitter))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trimming, "EVERY_S", 3600.0)  # else the log of a slow machine would have been trimmed by then
+        return await _trained(broker, used, definition, name, epochs, sentinels)
+
+
+async def _trained(
+    broker: Broker, used: Broker, definition: Definition, name: str, epochs: int, sentinels: int
+) -> tuple[Network, list[GateState]]:
     async with fleet(broker, definition, name) as running:
         gates = [running.start_gate(gate, used) for gate in range(running.network.gate_count)]
         trainers = [running.start_training(epochs, broker=used) for _ in range(sentinels)]

@@ -41,26 +41,30 @@ def test_an_audit_holds_while_training_runs_and_afterwards(
 ) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", 0.01)  # while it is read, too
 
-    async def work() -> tuple[list[dict[str, Any]], dict[str, Any], int]:
+    async def work() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with fleet(broker, small_definition(*STALE), unique()) as running:
             network = running.network
             gates = [running.start_gate(gate) for gate in range(network.gate_count)]
-            trainer = running.start_training(epochs=12)
-            during = []
-            while not running.tasks[trainer].done():
-                during.append(facts_of(await examine(broker, network)))
-                await asyncio.sleep(0)
-            await running.ended(trainer)
+            trainer = running.start_training(None)
+            where, low, during = TopicPartition(network.topics.backward(1), 0), 0, []
+            async with asyncio.timeout(120.0):
+                while not low or sum(_open(facts) for facts in during) < 3:
+                    during.append(facts_of(await examine(broker, network)))
+                    low, _ = (await broker.bounds([where]))[where]
+                    await asyncio.sleep(0)
+            await running.stop(trainer)
             await running.stop(*gates)
-            where = TopicPartition(network.topics.backward(1), 0)
-            low, _ = (await broker.bounds([where]))[where]
-            return during, facts_of(await examine(broker, network)), low
+            return during, facts_of(await examine(broker, network))
 
-    during, after, trimmed = run(work())
-    assert trimmed > 0, "nothing was trimmed"
+    during, after = run(work())
     assert all(facts["holds"] for facts in [*during, after]), [facts["faults"] for facts in during]
-    assert any(lane["open"] for facts in during for lane in facts["lanes"]), "nothing was open: looked too late"
-    assert [(lane["issued"], lane["open"], lane["epochs_whole"]) for lane in after["lanes"]] == [(36, 0, 12)] * 2
+    for lane in after["lanes"]:
+        assert (lane["open"], lane["epochs_whole"]) == (0, lane["issued"] // 3)
+
+
+def _open(facts: dict[str, Any]) -> bool:
+    """It was looked at in the middle."""
+    return any(lane["open"] for lane in facts["lanes"])
 
 
 @pytest.mark.kafka

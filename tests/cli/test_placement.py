@@ -33,7 +33,7 @@ def test_cores_are_shared_out_among_gates_and_never_given_twice(gates: int, core
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_gates_process_has_just_so_many_blas_threads_and_one_of_numba(threads: int) -> None:
     """Whatever the environment of the one who starts it says."""
-    if threads > (os.cpu_count() or 1):
+    if threads > cores_here():
         pytest.skip("BLAS has no more threads than there are cores")
     own = {**environment({}, threads), "AKKAFKA_LOG": "WARNING"}
     assert own["NUMBA_NUM_THREADS"] == "1"

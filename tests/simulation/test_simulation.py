@@ -23,6 +23,7 @@ FAST = 10_000
 SLOW = 50_000
 
 
+@pytest.mark.timeout(1800)  # on one busy core
 def test_any_of_ten_thousand_schedules_of_faults_keeps_the_promises() -> None:
     told = failures(range(FAST))
     assert not told, "\n".join(told[:3])

@@ -60,12 +60,12 @@ def test_a_gate_that_is_terminated_and_then_killed_goes_on_where_it_was(
             await watch.until_version(40)
             middle.kill(signal.SIGTERM)
             assert await middle.exit_code() == 0
-            reached = (await _versions(watch))[1]
+            reached = sum((await watch.issued()).values())
             middle = processes.gate(name, 1)
             await watch.until_version(reached + 60)
             middle.kill(signal.SIGKILL)
             await middle.exit_code()
-            reached = (await _versions(watch))[1]
+            reached = sum((await watch.issued()).values())
             processes.gate(name, 1)
             await watch.until_version(reached + 60)
             trainer.kill(signal.SIGTERM)
@@ -78,11 +78,6 @@ def test_a_gate_that_is_terminated_and_then_killed_goes_on_where_it_was(
 def _moving(watch: Watch) -> list[PassFigures]:
     """Passes that saw the gates train: without one, nothing is tested."""
     return [each for each in watch.passes if each.versions[0][0] < each.versions[0][1]]
-
-
-async def _versions(watch: Watch) -> dict[int, int]:
-    await watch.until(lambda: len(watch.versions) == watch.network.gate_count)
-    return dict(watch.versions)
 
 
 def test_every_process_may_be_killed_and_started_again(
@@ -103,7 +98,7 @@ def test_every_process_may_be_killed_and_started_again(
             for n in range(4):
                 trainer.kill(signal.SIGKILL)
                 gates[n % 3].kill(signal.SIGKILL)
-                reached = max((await _versions(watch)).values())
+                reached = sum((await watch.issued()).values())
                 gates[n % 3] = processes.gate(name, n % 3)
                 trainer = trainer_started()
                 await watch.until_version(reached + 60)
@@ -128,7 +123,7 @@ def test_a_second_validation_sentinel_joins_and_leaves_while_training_goes_on(
             await watch.until(lambda: len(watch.passes) >= 3)
             second = processes.start("sentinel", "validate", "--network", name, "--every", "0.2")
             await second.prints("validate: loss")
-            version = min((await _versions(watch)).values())
+            version = sum((await watch.issued()).values())
             second.kill(signal.SIGTERM)
             assert await second.exit_code() == 0
             passes = len(watch.passes)

@@ -46,7 +46,8 @@ def test_an_audit_holds_while_training_runs_and_afterwards(
             network = running.network
             gates = [running.start_gate(gate) for gate in range(network.gate_count)]
             trainer = running.start_training(None)
-            where, low, during = TopicPartition(network.topics.backward(1), 0), 0, []
+            where, low = TopicPartition(network.topics.backward(1), 0), 0
+            during: list[dict[str, Any]] = []
             async with asyncio.timeout(120.0):
                 while not low or sum(_open(facts) for facts in during) < 3:
                     during.append(facts_of(await examine(broker, network)))

@@ -270,7 +270,7 @@ def test_a_group_outlives_a_restart_of_the_broker(
             os.kill(jvm(state_dir), signal.SIGKILL)
             second = await joined_again(broker, name)
             async with asyncio.timeout(LIMIT):
-                while (len(first.lanes), first.lanes | second.lanes) != (2, {0, 1, 2, 3}) or len(second.lanes) != 2:
+                while not (len(first.lanes) == len(second.lanes) == 2 and first.lanes | second.lanes == {0, 1, 2, 3}):
                     changes = [asyncio.ensure_future(member.changed()) for member in (first, second)]
                     await asyncio.wait(changes, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
                     for change in changes:

@@ -208,6 +208,13 @@ def test_ours_is_the_command_that_a_user_types(tmp_path: Path) -> None:
         assert command[at : at + 2] == words
 
 
+def test_a_variant_may_have_several_settings() -> None:
+    (one,) = varied(Akkafka(Path("mnist"), 3), ("schedule.window=auto  schedule.gate_window=16",))
+    assert one.overrides == ("schedule.window=auto", "schedule.gate_window=16")
+    (one,) = varied(Akkafka(Path("mnist"), 3), ("lanes.names=[1, 2] seed=3",))
+    assert one.overrides == ("lanes.names=[1, 2]", "seed=3")
+
+
 def test_variants_are_ours_with_one_setting_more_and_named_by_it() -> None:
     ours = Akkafka(Path("mnist"), 3, ("batch_size=8",))
     more = varied(ours, ("wire.edges=int8", "schedule.window=2", "wire.edges=int8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from akkafka.cli.bench.contender import Akkafka, Contender, able, chosen, varied
+from akkafka.cli.bench.contender import Akkafka, Contender, able, chosen, settings_of, varied
 from akkafka.cli.bench.contest import hold
 from akkafka.cli.bench.course import lay_out
 from akkafka.cli.bench.draw import check_drawing, draw_rounds
@@ -36,7 +36,7 @@ class Request:
     data_dir: Path | None
     out: Path | None
     plot: Path | None = None
-    variants: tuple[str, ...] = ()  # further settings, each for an akkafka of its own beside the first
+    variants: tuple[str, ...] = ()  # each with further settings for an akkafka of its own beside the first
     target: float = 0.0  # validation accuracy whose time is told, too; 0: none
 
 
@@ -48,7 +48,7 @@ def peers(request: Request) -> None:
     data_dir = request.data_dir or data_dir_from_env()
     config = configured(request.config, request.overrides, request.seed, data_dir)
     for variant in request.variants:  # a mistake is told before anything runs
-        configured(request.config, (*request.overrides, variant), request.seed, data_dir)
+        configured(request.config, (*request.overrides, *settings_of(variant)), request.seed, data_dir)
     others = able(named, len(config.definition.gates), named=bool(request.peers), say=say)
     epochs = request.epochs or config.run.epochs
     signal.signal(signal.SIGTERM, terminated)

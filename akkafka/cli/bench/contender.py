@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,10 +79,15 @@ class Akkafka:
         return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report, self.target))
 
 
+def settings_of(variant: str) -> tuple[str, ...]:
+    """KEY=VALUE, or several of them with spaces between."""
+    return tuple(re.split(r"\s+(?=[\w.-]+=)", variant.strip()))
+
+
 def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
-    """The same with one more setting each, such as `wire.edges=bfloat16`, and named by it."""
+    """The same with more settings each, such as `wire.edges=bfloat16`, and named by them."""
     return [
-        replace(ours, overrides=(*ours.overrides, variant), name=f"{OURS} {variant}")
+        replace(ours, overrides=(*ours.overrides, *settings_of(variant)), name=f"{OURS} {variant}")
         for variant in dict.fromkeys(variants)
     ]
 

@@ -41,7 +41,7 @@ def peers(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="akkafka once more with this setting (wire.edges=bfloat16); repeatable."
+            metavar="KEY=VALUE …", help="akkafka once more with these settings (wire.edges=bfloat16); repeatable."
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each of them runs.")] = 5,

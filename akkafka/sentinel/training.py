@@ -225,9 +225,15 @@ class TrainCore:
             stamps=message.stamps,
             followed=message.followed,
         )
-        while answers and answers[0].gradient is not None:
-            gradient = answers.popleft().gradient
-            assert gradient is not None
+        ready: list[Backward] = []
+        for waiting in answers:
+            if waiting.gradient is None:
+                break
+            ready.append(waiting.gradient)
+        if ready and ready[-1].followed and len(ready) < len(answers):
+            return  # the loss of the next is being computed: they travel together
+        for gradient in ready:
+            answers.popleft()
             self.statistics.answered += 1
             self.statistics.voids += bool(gradient.void)
             self._out.append(e.SendGradient(gradient))

@@ -261,6 +261,16 @@ def test_a_void_answer_waits_for_the_answers_before_it(core: TrainCore) -> None:
     assert [s.message.seq for s in sent] == [0, 1]
 
 
+def test_gradients_of_a_burst_leave_together_once_all_that_have_come_are_there() -> None:
+    core = core_with(window=5, burst=3)
+    take(core)
+    asked = [only(core.on(output(seq, followed=seq != 2)), e.Evaluate)[0] for seq in (0, 1)]
+    assert only(core.on(evaluated(asked[0])), e.SendGradient) == []
+    assert [s.message.seq for s in only(core.on(evaluated(asked[1])), e.SendGradient)] == [0, 1], "the third is late"
+    asked = [only(core.on(output(seq)), e.Evaluate)[0] for seq in (2, 3)]
+    assert [s.message.seq for s in only(core.on(evaluated(asked[0])), e.SendGradient)] == [2], "it is followed by none"
+
+
 def test_a_loss_that_is_not_finite_voids_the_batch_and_is_not_reported(core: TrainCore) -> None:
     take(core)
     (asked,) = only(core.on(output(0)), e.Evaluate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib import import_module
 
 from akkafka.cli.console import say
 
@@ -13,7 +12,8 @@ def warmup() -> None:
     begun = time.monotonic()
     say("compiling kernels (some 20 s the first time)")
     from akkafka.nn.warm import compile_all
+    from akkafka.optim.warm import compile_all as compile_steps
 
-    import_module("akkafka.optim.kernels")  # importing compiles: every kernel has one signature
     compile_all()
+    compile_steps()
     print(f"kernels are ready after {time.monotonic() - begun:.1f} s")

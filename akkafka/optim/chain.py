@@ -7,7 +7,7 @@ rate passes: schedule, then staleness. The rule does the rest in one kernel, wei
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,10 +16,12 @@ from pydantic import Field, model_validator
 
 from akkafka import optim
 from akkafka.errors import ConfigError
+from akkafka.nn import kernels
 from akkafka.nn.layer import F32, Params
 from akkafka.optim.exact import power, root
 from akkafka.optim.norm import clip_share, norm
 from akkafka.optim.optimizer import OptimizerSpec, Step, matching, trained
+from akkafka.optim.pool import POOL
 
 GAP_MEMORY, GAP_EPS = 0.999, 1e-8
 Scalars = Mapping[str, float]
@@ -44,6 +46,8 @@ class Rule:
     """State of one number, each an array (1,), with its first value; numbers beyond 2**24 are not counted."""
     stale: ClassVar[bool] = False
     """Whether it looks at the weights of the batch's forward."""
+    streams: ClassVar[bool] = True
+    """Whether its kernel can be `streamed`, for weights that fit into no cache: no branches in its loop."""
     coupled: ClassVar[bool] = True
     """Whether weight decay is added to the gradient, and not left to `coefficients`."""
 
@@ -184,17 +188,26 @@ class Chain:
         scalars = {name: float(_scalar(name, state)) for name in self.rule.scalars} if self.rule.scalars else {}
         numbers, after = self.rule.coefficients(first[0], scalars, step)
         coefficients = [*first, *(np.float32(number) for number in numbers)]
-        kernel, new, old = getattr(optim.kernels, self.rule.kernel), dict(params), dict(state)
+        new, old = dict(params), dict(state)
         for name, g in grads.items():
             inputs = self._inputs(name, g, params, step, old)
-            new[name] = np.empty(params[name].shape, np.float32)
-            outs = [new[name].reshape(-1)]
-            for slot in self.rule.slots:
-                state[f"{slot}.{name}"] = out = np.empty(params[name].shape, np.float32)
-                outs.append(out.reshape(-1))
-            kernel(*inputs, *coefficients, *outs)
+            kernel, outs = self._way(inputs, params[name].shape)
+            kernel(*inputs, *coefficients, *(out.reshape(-1) for out in outs))
+            new[name] = outs[0]
+            state.update({f"{slot}.{name}": out for slot, out in zip(self.rule.slots, outs[1:], strict=True)})
         state.update({name: np.full(1, value, np.float32) for name, value in after.items()})
         return new
+
+    def _way(self, inputs: Sequence[F32], shape: tuple[int, ...]) -> tuple[Callable[..., None], list[F32]]:
+        """The rule's kernel for inputs of that size, and new arrays for its outputs."""
+        kernel: Callable[..., None] = getattr(optim.kernels, self.rule.kernel)
+        count = 1 + len(self.rule.slots)
+        if not self.rule.streams or not kernels.streaming.fits_no_cache(len(inputs) + count, inputs[0].size):
+            return kernel, [np.empty(shape, np.float32) for _ in range(count)]
+        outs: list[F32] = []
+        for _ in range(count):
+            outs.append(POOL.placed(shape, [*inputs, *outs]))
+        return kernels.streaming.past_cache(kernel), outs
 
     def _inputs(self, name: str, g: F32, params: Params, step: Step, state: Mapping[str, F32]) -> list[F32]:
         """w, g, then if the rule looks at it, and slots of one param, checked and flat; `g` is that already."""

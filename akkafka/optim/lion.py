@@ -37,6 +37,7 @@ class Lion(Rule):
     kernel = "lion"
     slots = ("m",)
     coupled = False
+    streams = False
 
     def coefficients(self, rate: np.float32, scalars: Scalars, step: Step) -> tuple[Coefficients, dict[str, float]]:
         """b1, 1-b1, b2, 1-b2, and what is kept of w."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from akkafka import optim
+from akkafka.nn import kernels
 from akkafka.nn.layer import Params
-from akkafka.optim.optimizer import Optimizer, Step
+from akkafka.optim.chain import ChainSpec
+from akkafka.optim.optimizer import OPTIMIZERS, Optimizer, Step, optimizer_spec
 
 
 def warm_up(optimizer: Optimizer, params: Params) -> None:
@@ -15,3 +18,11 @@ def warm_up(optimizer: Optimizer, params: Params) -> None:
     step = Step(grads, then=params, staleness=0, version=0)
     optimizer.update(params, state, step)
     optimizer.compensation_ratio(params, state, step)
+
+
+def compile_all() -> None:
+    """Every rule's kernel, and the one that writes past the cache: into numba's cache, or found there."""
+    specs = [optimizer_spec({"type": kind, "lr": 0.1}) for kind in OPTIMIZERS]
+    rules = [spec.rule() for spec in specs if isinstance(spec, ChainSpec)]
+    for name in sorted({rule.kernel for rule in rules if rule.streams}):
+        kernels.streaming.past_cache(getattr(optim.kernels, name))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from akkafka.errors import ShapeError
+from akkafka.nn import kernels
 from akkafka.nn.layer import F32, FLOAT32, Array
 from akkafka.optim.optimizer import OPTIMIZERS, Optimizer, Step, optimizer_spec
+from akkafka.optim.pool import LINE_BYTES
 from akkafka.optim.warm import warm_up
 
 from .cases import CASES, SHAPES, Case, arrays, same_bits, steps
@@ -46,6 +48,18 @@ def test_updates_are_those_of_the_plain_rule_bit_for_bit(case: Case) -> None:
     assert kept.keys() == last.keys()
     for name, array in {**expected, **last}.items():
         np.testing.assert_allclose({**given, **kept}[name], array, rtol=1e-5, atol=1e-7)
+
+
+@every_case
+def test_weights_that_fit_into_no_cache_get_the_same_bits_past_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    through = run(case.build(), arrays(0), steps(5))
+    monkeypatch.setattr(kernels.streaming, "STREAMED_BYTES", 0)
+    past = run(case.build(), arrays(0), steps(5))
+    assert all(same_bits(one, other) for one, other in zip(through, past, strict=True))
+    rule = case.build().rule  # type: ignore[attr-defined]
+    lines = {array.ctypes.data % LINE_BYTES for array in past[0].values()}
+    assert (lines == {0}) or not rule.streams
+    assert [a.shape for a in past[0].values()] == list(SHAPES.values())
 
 
 @every_case

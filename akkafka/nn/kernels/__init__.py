@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         pooling,
         recurrent,
         softmax,
+        streaming,
     )
 
 NAMES = (
@@ -43,6 +44,7 @@ NAMES = (
     "pooling",
     "recurrent",
     "softmax",
+    "streaming",
 )
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "pooling",
     "recurrent",
     "softmax",
+    "streaming",
 ]
 
 

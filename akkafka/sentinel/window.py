@@ -3,12 +3,13 @@
 What limits a pipeline is its busiest gate. With too few batches in flight it waits for the wire; with more than it
 needs they only wait in front of it, and gradients grow older. So a sentinel tries windows, each for some beats of every
 gate (they tell five times a second at which version they are, and for which share of the time their compute thread has
-worked): it doubles until the busiest gate makes less than a twentieth more updates a second, then halves the distance
-to the last window that was too small. It looks on when it has settled, and begins anew if the busiest gate's updates
-fall by a third. Updates decide, not the share: where cores are short a job takes longer the more others are at work, so
-that a gate can look busier and get less done.
+worked): it doubles until the busiest gate has twice made less than a twentieth more updates a second, then halves the
+distance to the last window that was too small. It looks on when it has settled, and begins anew if the busiest gate's
+updates fall by a third. Updates decide, not the share: where cores are short a job takes longer the more others are at
+work, so that a gate can look busier and get less done.
 
-Where no burst is told a third of the window travels together (training.py): then a larger window also costs less.
+Where no burst is told a third of the window travels together (training.py): then a larger window also costs less, and
+may gain what one between them did not. So one doubling without a gain is not the end.
 
 Where gates let fewer batches through (`gate_window`), staleness is bounded by that, whatever is chosen here. Several
 sentinels look at the same gates and each finds a window for its own lanes.
@@ -28,6 +29,7 @@ ENOUGH: Final = 0.95  # of the greatest rate that any window gave: less than a t
 LOST: Final = 0.67  # of the rate at which it settled
 LOST_TRIALS: Final = 3  # in a row: something has changed, not just passed by
 FIRST: Final = 2
+DOUBLINGS: Final = 4  # times the window that is enough: so far it looks, two doublings beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ class WindowTuner:
         best = max(trial.rate for trial in self._trials.values())
         high = min(window for window, trial in self._trials.items() if trial.rate >= ENOUGH * best)
         self._low = max((window for window in self._trials if window < high), default=0)
-        if high == max(self._trials) and high < self._limit:  # the last doubling still gained
-            return self._try(min(2 * high, self._limit))
+        most = max(self._trials)
+        if most < DOUBLINGS * high and most < self._limit:
+            return self._try(min(2 * most, self._limit))
         if high - self._low > 1 and self._low:
             return self._try((self._low + high) // 2)
         if self._low == 0 and high > 1:

@@ -120,7 +120,14 @@ def test_beats_right_after_a_change_do_not_count() -> None:
     trial(tuner, saturating(4), stale=0.001)
     assert tuner.window == 8
     choice = trial(tuner, saturating(4), stale=1.0)
-    assert choice is not None and choice.window == 3, "8 gained nothing, whatever was told at first"
+    assert choice is not None and choice.window == 16, "8 gained nothing, whatever was told at first: once more"
+    choice = trial(tuner, saturating(4), stale=1.0)
+    assert choice is not None and choice.window == 3, "nor did 16"
+
+
+def test_a_doubling_that_gains_nothing_is_not_the_end() -> None:
+    assert settled(WindowTuner(16, NAMES), lambda window: 0.12 * min(window, 4) if window < 12 else 0.75).window == 12
+    assert settled(WindowTuner(64, NAMES), lambda window: 0.5 if window < 32 else 0.75).window == 1, "two are"
 
 
 def test_a_gate_that_is_silent_keeps_the_trial_open() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from akkafka.gate import events as e
 
+Result = e.SendForward | e.SendBackward
 _NEXT_OF: Final[dict[type, type]] = {e.ForwardComputed: e.ComputeForward, e.BackwardComputed: e.ComputeBackward}
 
 
@@ -28,10 +29,10 @@ class Company:
     def of(self, event: e.Event, asked: Sequence[e.Instruction]) -> Sequence[e.Instruction]:
         """What is to be done now, of all that the core asked for on `event`; sends keep their order."""
         next_kind = _NEXT_OF.get(type(event))
-        results = [i for i in asked if isinstance(i, e.SendForward | e.SendBackward)]
+        results = [i for i in asked if isinstance(i, Result)]
         if not results and not (self._held and next_kind):
             return asked
-        rest = [i for i in asked if not isinstance(i, e.SendForward | e.SendBackward)]
+        rest = [i for i in asked if not isinstance(i, Result)]
         self._held += results
         if results and results[-1].message.followed and any(type(i) is next_kind for i in rest):
             return rest

@@ -18,10 +18,10 @@ from akkafka import optim
 from akkafka.errors import ConfigError
 from akkafka.nn import kernels
 from akkafka.nn.layer import F32, Params
+from akkafka.nn.memory import MEMORY
 from akkafka.optim.exact import power, root
 from akkafka.optim.norm import clip_share, norm
 from akkafka.optim.optimizer import OptimizerSpec, Step, matching, trained
-from akkafka.optim.pool import POOL
 
 GAP_MEMORY, GAP_EPS = 0.999, 1e-8
 Scalars = Mapping[str, float]
@@ -206,7 +206,7 @@ class Chain:
             return kernel, [np.empty(shape, np.float32) for _ in range(count)]
         outs: list[F32] = []
         for _ in range(count):
-            outs.append(POOL.placed(shape, [*inputs, *outs]))
+            outs.append(MEMORY.placed(shape, [*inputs, *outs]))
         return kernels.streaming.past_cache(kernel), outs
 
     def _inputs(self, name: str, g: F32, params: Params, step: Step, state: Mapping[str, F32]) -> list[F32]:

@@ -29,7 +29,7 @@ ENOUGH: Final = 0.95  # of the greatest rate that any window gave: less than a t
 LOST: Final = 0.67  # of the rate at which it settled
 LOST_TRIALS: Final = 3  # in a row: something has changed, not just passed by
 FIRST: Final = 2
-DOUBLINGS: Final = 4  # times the window that is enough: so far it looks, two doublings beyond
+BEYOND: Final = 4  # times the window that is enough: as far as it looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,6 @@ class WindowTuner:
         self.window = min(FIRST, self._limit)
         self._trials: dict[int, _Trial] = {}  # by window
         self._settled: float | None = None
-        self._low = 0  # greatest window known to be too small
         self._lost = 0
         self._clear()
 
@@ -101,14 +100,12 @@ class WindowTuner:
     def _next(self) -> Choice:
         best = max(trial.rate for trial in self._trials.values())
         high = min(window for window, trial in self._trials.items() if trial.rate >= ENOUGH * best)
-        self._low = max((window for window in self._trials if window < high), default=0)
+        low = max((window for window in self._trials if window < high), default=0)  # too small
         most = max(self._trials)
-        if most < DOUBLINGS * high and most < self._limit:
+        if most < BEYOND * high and most < self._limit:
             return self._try(min(2 * most, self._limit))
-        if high - self._low > 1 and self._low:
-            return self._try((self._low + high) // 2)
-        if self._low == 0 and high > 1:
-            return self._try(high // 2)
+        if high - low > 1:
+            return self._try((low + high) // 2)
         return self._settle(high)
 
     def _try(self, window: int) -> Choice:

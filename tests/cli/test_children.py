@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from akkafka.cli.living import lives
 from akkafka.cli.training.children import ONE_THREAD, Children, environment
 from akkafka.cli.training.supervision import Order, Role, Worker
-
-from ..living import lives
 
 WAITS = "import time; print('ready', flush=True); time.sleep(600)"
 COUNTS = """

@@ -13,10 +13,10 @@ from akkafka.nn.kernels import streaming
 from akkafka.nn.kernels.machine import f32_1d, in_f32_1d
 from akkafka.nn.kernels.streaming import past_cache, streamed
 from akkafka.nn.layer import F32
+from akkafka.nn.memory import MEMORY
 from akkafka.optim import kernels as steps
 from akkafka.optim.chain import ChainSpec
 from akkafka.optim.optimizer import OPTIMIZERS, optimizer_spec
-from akkafka.optim.pool import POOL
 
 SPECS = [optimizer_spec({"type": kind, "lr": 0.1}) for kind in OPTIMIZERS]
 RULES = [spec.rule() for spec in SPECS if isinstance(spec, ChainSpec)]
@@ -33,12 +33,12 @@ def arguments(kernel: Any, size: int, head: int) -> tuple[list[Any], list[F32]]:
         if not isinstance(kind, types.Array):
             before.append(np.float32(rng.uniform(0.1, 0.9)))
         elif not kind.mutable:
-            whole = POOL.placed((size + head,), [])
+            whole = MEMORY.placed((size + head,), [])
             whole[:] = np.abs(rng.standard_normal(size + head, dtype=np.float32))
             whole[head + size // 2 : head + size // 2 + 3] = [np.inf, np.nan, 0][: max(0, min(3, size - size // 2))]
             before.append(whole[head:])
         else:
-            outs.append(POOL.placed((size,), [*(a for a in before if isinstance(a, np.ndarray)), *outs]))
+            outs.append(MEMORY.placed((size,), [*(a for a in before if isinstance(a, np.ndarray)), *outs]))
             outs[-1][:] = -7
     return before, outs
 

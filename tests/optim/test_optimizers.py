@@ -10,8 +10,8 @@ import pytest
 from akkafka.errors import ShapeError
 from akkafka.nn import kernels
 from akkafka.nn.layer import F32, FLOAT32, Array
+from akkafka.nn.memory import LINE_BYTES
 from akkafka.optim.optimizer import OPTIMIZERS, Optimizer, Step, optimizer_spec
-from akkafka.optim.pool import LINE_BYTES
 from akkafka.optim.warm import warm_up
 
 from .cases import CASES, SHAPES, Case, arrays, same_bits, steps

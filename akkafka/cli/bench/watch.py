@@ -15,6 +15,8 @@ from typing import Self
 
 import psutil
 
+from akkafka.cli.living import lives
+
 EVERY_S = 0.5
 AGAIN_S = 0.05
 GRACE_S = 30.0  # for daemons to go by themselves: a broker lingers for 2 s, then closes its logs
@@ -60,7 +62,7 @@ class Watch:
     def _left(self, patience_s: float) -> list[psutil.Process]:
         """Those that are still there after so many seconds; a zombie is not: nobody may come to fetch it."""
         until = time.monotonic() + patience_s
-        while (alive := [one for one in list(self._seen) if _lives(one)]) and time.monotonic() < until:
+        while (alive := [one for one in list(self._seen) if lives(one)]) and time.monotonic() < until:
             time.sleep(AGAIN_S)
         return alive
 
@@ -96,12 +98,6 @@ def wait_until_gone(mark: str, patience_s: float = GRACE_S) -> list[psutil.Proce
         if not left or time.monotonic() > until:
             return left
         time.sleep(AGAIN_S)
-
-
-def _lives(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    return False
 
 
 def label_of(command: Sequence[str], name: str, before: str = "") -> str:

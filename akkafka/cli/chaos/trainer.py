@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from akkafka.broker.embedded.tie import tie_to_us
+from akkafka.cli.living import lives
 from akkafka.errors import AkkafkaError
 
 END_S = 120.0  # for a training to end by itself: drain, last snapshots
@@ -99,7 +100,7 @@ class Trainer:
         """Who of all that ever ran still lives; what was killed a moment ago gets a moment to go."""
         until = time.monotonic() + patience_s
         while True:
-            alive = [process for process in self.seen.values() if _lives(process)]
+            alive = [process for process in self.seen.values() if lives(process)]
             if not alive or time.monotonic() > until:
                 return alive
             time.sleep(0.1)
@@ -113,13 +114,6 @@ class Trainer:
             return []
         self.seen.update({process.pid: process for process in found})
         return found
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def environment(bootstrap: str) -> dict[str, str]:

@@ -22,17 +22,14 @@ from numba.extending import intrinsic
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from akkafka.nn.kernels.machine import compiled, nothing
+from akkafka.nn.kernels.vectors import INDEX, LANE, declared, parts, splat
+from akkafka.nn.memory import LINE_BYTES
 
 STREAMED_BYTES = 40 << 20  # read and written in one sweep: more than a server's last cache holds (here 32 MiB)
-LINE_BYTES = 64
 LINE = LINE_BYTES // 4  # floats
 NUMBER = ir.FloatType()
 NUMBERS = ir.VectorType(NUMBER, LINE)
-INDEX, LANE = ir.IntType(64), ir.IntType(32)
 Body = Callable[..., None]
-
-parts: Any = cgutils.unpack_tuple
-declared: Any = cgutils.get_or_insert_function
 
 
 def fits_no_cache(arrays: int, size: int) -> bool:
@@ -157,14 +154,7 @@ def _seen(builder: Any, value: Any, at: Any, kind: Any) -> Place | Lanes:
     """An argument as the body sees it."""
     if hasattr(value, "data"):
         return Place(builder, builder.gep(value.data, [at]), kind)
-    return Lanes(builder, value if kind == NUMBER else _splat(builder, value))
-
-
-def _splat(builder: Any, value: Any) -> Any:
-    """A number in all lanes."""
-    nothing_yet = ir.Constant(NUMBERS, ir.Undefined)
-    first = builder.insert_element(nothing_yet, value, ir.Constant(LANE, 0))
-    return builder.shuffle_vector(first, nothing_yet, ir.Constant(ir.VectorType(LANE, LINE), [0] * LINE))
+    return Lanes(builder, value if kind == NUMBER else splat(builder, value, LINE))
 
 
 def _fence(builder: Any) -> None:

@@ -148,12 +148,12 @@ def store(builder: Any, vector: Any, data: Any, at: Any) -> None:
     builder.store(vector, builder.bitcast(builder.gep(data, [at]), FLOATS.as_pointer())).align = 4
 
 
-def splat(builder: Any, value: Any) -> Any:
+def splat(builder: Any, value: Any, lanes: int = LANES) -> Any:
     """A number in all lanes."""
-    kind = ir.VectorType(value.type, LANES)
+    kind = ir.VectorType(value.type, lanes)
     nothing = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(LANE, 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(LANE, LANES), [0] * LANES))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(LANE, lanes), [0] * lanes))
 
 
 def together(builder: Any, vector: Any) -> Any:

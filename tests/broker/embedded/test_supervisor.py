@@ -17,7 +17,7 @@ from akkafka.broker.embedded.diagnosis import diagnose, tail
 from akkafka.broker.embedded.launch import prepare
 from akkafka.broker.embedded.place import Place, is_held, read_json, write_json
 from akkafka.broker.embedded.tether import kill, tethered, tied_by_pipe
-from tests.living import lives
+from akkafka.cli.living import lives
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0

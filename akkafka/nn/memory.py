@@ -22,7 +22,7 @@ CELL_BYTES: Final = 512
 SPARE: Final = 4  # rooms of a size that wait for their next use; more are given back
 
 
-class Pool:
+class Memory:
     """Hands out arrays; an array is back when its last reference is gone."""
 
     def __init__(self) -> None:
@@ -61,4 +61,4 @@ def _references(rooms: Sequence[F32]) -> list[int]:
 
 
 UNUSED: Final = _references([np.empty(0, np.float32)])[0]  # asked the same way: it differs between Pythons
-POOL: Final = Pool()  # of the process
+MEMORY: Final = Memory()  # of the process

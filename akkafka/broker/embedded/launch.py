@@ -18,9 +18,11 @@ from akkafka.broker.embedded.ports import choose_ports
 from akkafka.broker.embedded.properties import HOST, render, server_properties
 from akkafka.broker.embedded.provisioning import Provision
 from akkafka.broker.embedded.settings import MIB, BrokerSettings
+from akkafka.broker.embedded.tidying import jcmd_of
 from akkafka.errors import BrokerError
 
 LEAST_FREE_BYTES = 256 * MIB
+FRUGAL = {"MALLOC_ARENA_MAX": "2"}  # glibc keeps what a compiler's thread once needed in an arena of that thread
 
 
 def prepare(state_dir: Path) -> Place:
@@ -85,6 +87,8 @@ def _orders(place: Place, settings: BrokerSettings, provided: Provision, port: i
         "port": port,
         "linger_s": settings.linger_s,
         "stop_timeout_s": settings.stop_timeout_s,
+        "jcmd": jcmd_of(provided.java),
+        "rss_bytes": settings.rss_mb * MIB,
         "archive": str(provided.archive),
         "archive_fresh": str(fresh),
         "facts": {
@@ -106,7 +110,7 @@ def _spawn(place: Place, lock: IO[bytes]) -> None:
             stdout=log,
             stderr=log,
             cwd=place.root,  # not the user's directory, which would be kept from being unmounted or removed
-            env=os.environ | {"PYTHONPATH": path},
+            env={**FRUGAL, **os.environ, "PYTHONPATH": path},
             pass_fds=[lock.fileno()],
             start_new_session=True,
             check=False,

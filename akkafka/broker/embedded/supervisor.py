@@ -24,6 +24,7 @@ from akkafka.broker.embedded.diagnosis import Diagnosis, diagnose, size_of
 from akkafka.broker.embedded.handshake import probe
 from akkafka.broker.embedded.place import Place, guarded, live_leases, read_json, sweep_leases, write_json
 from akkafka.broker.embedded.tether import kill, tethered
+from akkafka.broker.embedded.tidying import Tidying
 
 TICK_S = 0.25  # how often leases are looked at; a death of the JVM wakes us at once
 STARTING_TICK_S = 0.02
@@ -49,6 +50,10 @@ class Supervisor:
     failures: int = 0
     idle_since: float | None = None
     asked_to_end: bool = False
+    tidying: Tidying = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tidying = Tidying(self.orders["jcmd"], self.orders["rss_bytes"], self.place.root)
 
     def run(self) -> int:
         """Until nobody needs the broker (0), or it cannot be kept running (1)."""
@@ -77,6 +82,8 @@ class Supervisor:
         elif self.ready_at is None and probe("127.0.0.1", self.orders["port"], timeout_s=PROBE_S).is_kafka:
             self.ready_at = self.clock()
             self._say("ready", ready_after_s=round(self.ready_at - self.start_at, 3), problem=None)
+        elif self.ready_at is not None and (told := self.tidying.look(self.jvm.pid, self.clock())):
+            self._log(told)
 
     def _start(self) -> None:
         self.start_at, self.ready_at = self.clock(), None
@@ -127,6 +134,7 @@ class Supervisor:
 
     def _end(self) -> int:
         self._say("stopping")
+        self.tidying.end()
         if self.jvm is not None:
             self.jvm.terminate()
             begun = self.clock()

@@ -12,15 +12,18 @@ from typing import IO
 
 from akkafka.broker.embedded.tie import WATCHDOG, tie_to_us
 
+Output = IO[bytes] | int
+"""A file, or subprocess.DEVNULL."""
 
-def tethered(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+
+def tethered(command: list[str], output: Output, directory: Path) -> subprocess.Popen[bytes]:
     """Start `command` with its output in `output`, tied to the life of this process (and, on Linux, of this thread)."""
     if platform.system() == "Linux":
         return _tied_by_kernel(command, output, directory)
     return tied_by_pipe(command, output, directory)
 
 
-def _tied_by_kernel(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+def _tied_by_kernel(command: list[str], output: Output, directory: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -32,7 +35,7 @@ def _tied_by_kernel(command: list[str], output: IO[bytes], directory: Path) -> s
     )
 
 
-def tied_by_pipe(command: list[str], output: IO[bytes], directory: Path) -> subprocess.Popen[bytes]:
+def tied_by_pipe(command: list[str], output: Output, directory: Path) -> subprocess.Popen[bytes]:
     """The same by a pipe and a shell, where the kernel offers no parent-death signal. The Popen is the shell's."""
     return subprocess.Popen(
         ["/bin/sh", "-c", WATCHDOG, "sh", *command],

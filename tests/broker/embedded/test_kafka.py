@@ -236,3 +236,13 @@ def test_nothing_is_fetched_when_all_is_there(settings: BrokerSettings, monkeypa
     monkeypatch.setenv("AKKAFKA_OFFLINE", "1")
     with ready(settings) as lease:
         assert answers(lease.bootstrap)
+
+
+def test_a_broker_beyond_its_memory_is_told_to_collect_and_works_on(tmp_path: Path) -> None:
+    small = BrokerSettings(tmp_path, linger_s=0.0, rss_mb=1)
+    log = tmp_path / "logs" / "supervisor.log"
+    with ready(small) as lease:
+        eventually(lambda: "heap was collected" in log.read_text(), "the heap is collected")
+        assert answers(lease.bootstrap)
+        assert status(tmp_path).restarts == 0
+    eventually(lambda: ended(small), "the broker ends")

@@ -223,6 +223,7 @@ def test_nonsense_in_the_remembered_ports_is_ignored(place: Place) -> None:
         ({"port": 80}, "port must be from 1024"),
         ({"port": 70000}, "port must be from 1024"),
         ({"heap_mb": 64}, "heap_mb must be at least 128"),
+        ({"rss_mb": 0}, "rss_mb must be at least 1"),
         ({"max_message_bytes": 1000}, "max_message_bytes must be 1 to 512 MiB"),
         ({"max_message_bytes": 128 * 1024 * 1024}, "a fifth of the heap"),
         ({"linger_s": -1.0}, "linger_s must be 0 or more"),

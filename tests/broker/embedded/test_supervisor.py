@@ -49,6 +49,8 @@ def supervise(
         "port": 1,  # nobody answers there: the child never counts as ready
         "linger_s": linger_s,
         "stop_timeout_s": stop_timeout_s,
+        "jcmd": None,
+        "rss_bytes": 0,
         "facts": {"bootstrap": "127.0.0.1:1", "version": "0"},
     }
     if archive is not None:

@@ -15,6 +15,7 @@ from akkafka.broker.base import FETCH_AHEAD_BYTES, BrokerUnavailableError, Clust
 from akkafka.broker.connection import Connection
 from akkafka.broker.link import Link, Presence, quieten_aiokafka, require_fast_records
 from akkafka.broker.membership import KafkaMembership
+from akkafka.broker.neighbours import Neighbours
 from akkafka.broker.producer import KafkaProducer
 from akkafka.broker.reader import EARLIEST, LATEST, KafkaReader, LongPoll
 from akkafka.errors import BrokerError
@@ -39,6 +40,7 @@ class KafkaBroker:
         quieten_aiokafka()
         self.connection = connection
         self._presence = Presence(connection.bootstrap_servers)
+        self._near = Neighbours()
         self._link = self._new_link("admin")
         self._opened = False
         self._made: set[KafkaProducer | KafkaReader | KafkaMembership] = set()
@@ -108,7 +110,7 @@ class KafkaBroker:
 
     async def producer(self, name: str) -> KafkaProducer:
         """See base.Broker."""
-        made = KafkaProducer(self._new_link(name), name, self._made.discard)
+        made = KafkaProducer(self._new_link(name), name, self._near, self._made.discard)
         return await self._kept(made)
 
     async def reader(
@@ -116,7 +118,7 @@ class KafkaBroker:
     ) -> KafkaReader:
         """See base.Broker."""
         poll = LongPoll(max_wait_ms, min_bytes, ahead_bytes)
-        made = KafkaReader(self._new_link(name), name, poll, self._made.discard)
+        made = KafkaReader(self._new_link(name), name, poll, self._near, self._made.discard)
         return await self._kept(made)
 
     async def join(self, group: str, topic: str, lanes: Collection[int]) -> KafkaMembership:

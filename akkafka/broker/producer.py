@@ -15,7 +15,7 @@ import asyncio
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,9 +24,17 @@ from aiokafka import errors as kafka_errors
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from akkafka.broker import batches, requests
-from akkafka.broker.base import BrokerUnavailableError, DeliveryError, Headers, RecordTooLargeError, TopicPartition
+from akkafka.broker.base import (
+    BrokerUnavailableError,
+    DeliveryError,
+    Headers,
+    Record,
+    RecordTooLargeError,
+    TopicPartition,
+)
 from akkafka.broker.channel import Answer
 from akkafka.broker.link import Link
+from akkafka.broker.neighbours import Neighbours
 from akkafka.errors import AkkafkaError, BrokerError
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024  # a request beyond the broker's socket.request.max.bytes would only be cut off
@@ -68,9 +76,10 @@ class Lane:
 class KafkaProducer:
     """base.Producer on a link of its own."""
 
-    def __init__(self, link: Link, name: str, forget: Callable[[KafkaProducer], None]) -> None:
+    def __init__(self, link: Link, name: str, near: Neighbours, forget: Callable[[KafkaProducer], None]) -> None:
         self.name = name
         self._link = link
+        self._near = near
         self._forget = forget
         self._patience = link.settings.delivery_timeout_s
         self._lanes: dict[TopicPartition, Lane] = {}
@@ -255,7 +264,15 @@ class KafkaProducer:
             self._settle(item)
             if not item.future.done():
                 item.future.set_result(base + place)
-        lane.flying, lane.batch = [], []
+        flown, lane.flying, lane.batch = lane.flying, [], []
+        self._tell(lane.where, base, flown)
+
+    def _tell(self, where: TopicPartition, base: int, items: Sequence[Item]) -> None:
+        listeners = self._near.of(where)
+        if listeners:
+            records = [_record(where, base + place, item) for place, item in enumerate(items)]
+            for listener in listeners:
+                listener.heard(where, records, sum(item.size for item in items))
 
     def _settle(self, item: Item) -> None:
         self._pending -= item.size
@@ -317,6 +334,10 @@ class KafkaProducer:
         if size > MAX_RECORD_BYTES:
             return _too_large(where, size, f"{MAX_RECORD_BYTES} bytes")
         return None
+
+
+def _record(where: TopicPartition, offset: int, item: Item) -> Record:
+    return Record(where.topic, where.partition, offset, item.value, item.key, item.headers, item.timestamp_ms)
 
 
 def _take_batch(lane: Lane) -> list[Item]:

@@ -1,8 +1,16 @@
-"""A reader of explicit partitions at explicit positions: fetches ahead within a bound, never returns what is stale."""
+"""A reader of explicit partitions at explicit positions: fetches ahead within a bound, never returns what is stale.
+
+What a producer of the same broker writes it takes from memory (neighbours.py). A partition that is read to where such a
+neighbour has just written is *fed*: the log is not asked for it until the neighbour has been silent for as long as a
+long poll takes, so what others write comes at most one long poll later than it would. Where others do write, which a
+jump in the neighbour's offsets tells, it is not listened to for a while: each of their records would hold up the rest
+for a long poll. What there is no room for comes from the log later; behind it the neighbour is heard again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import time
 from collections import deque
@@ -17,12 +25,14 @@ from akkafka.broker import batches, requests
 from akkafka.broker.base import BrokerUnavailableError, OffsetGoneError, Record, TopicPartition
 from akkafka.broker.channel import Answer, Channel
 from akkafka.broker.link import Link
+from akkafka.broker.neighbours import Neighbours
 from akkafka.errors import AkkafkaError, BrokerError, LogLostError
 
 PARTITION_FETCH_BYTES = 64 * 1024 * 1024  # at least a topic's limit, or its largest records come one by one
 PAUSED_BYTES = 1024 * 1024  # fetched of a paused partition, so that it goes on without waiting for the broker
 UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
 BACKOFF_S = 0.1
+SHARED_S = 10.0  # after others have written to a partition: so long the log is asked for everything
 EARLIEST, LATEST = -2, -1
 
 
@@ -47,6 +57,19 @@ class Part:
     paused: bool = False
     error: AkkafkaError | None = None  # raised by every poll once the chunks are read
     missing_since: float | None = None
+    told: int | None = None  # offset behind what a neighbour wrote last, once we were in step with it
+    fed_until: float = 0.0  # so long the log is not asked, if we have read so far
+    shared_until: float = 0.0  # so long only the log counts: others write, too
+
+    def fed(self, now: float) -> bool:
+        """What comes next comes from a neighbour."""
+        return self.told is not None and self.told <= self.fetch_at and now < self.fed_until
+
+    def add(self, records: deque[Record], end: int, size: int) -> None:
+        """Records to return, and where to go on; there may be none before `end`."""
+        self.chunks.append(Chunk(records, end, size))
+        self.fetch_at = end
+        self.unread += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +84,12 @@ class LongPoll:
 class KafkaReader:
     """base.Reader on a link of its own; one long poll per broker is in flight."""
 
-    def __init__(self, link: Link, name: str, poll: LongPoll, forget: Callable[[KafkaReader], None]) -> None:
+    def __init__(
+        self, link: Link, name: str, poll: LongPoll, near: Neighbours, forget: Callable[[KafkaReader], None]
+    ) -> None:
         self.name = name
         self._link = link
+        self._near = near
         self._forget = forget
         self._poll = poll
         self._parts: dict[TopicPartition, Part] = {}
@@ -72,6 +98,7 @@ class KafkaReader:
         self._quiet_since: float | None = None  # since when no request was answered
         self._away: BrokerUnavailableError | None = None
         self._closed = False
+        near.join(self)
 
     async def open(self) -> None:
         """Reach the cluster; BrokerUnavailableError if it does not answer within the patience."""
@@ -126,12 +153,13 @@ class KafkaReader:
             self._raise_if_away(now, started, timeout)
             if now >= started + timeout:
                 return taken
-            await self._wait(min(started + timeout - now, self._link.settings.patience_s))
+            await self._wait(min(started + timeout - now, self._link.settings.patience_s, self._fed_for(now)))
 
     async def close(self) -> None:
         """See base.Reader."""
         self._closed = True
         self._parts = {}
+        self._near.leave(self)
         self._wake()
         tasks = [task for task in self._fetches.values() if task is not None]
         for task in tasks:
@@ -195,6 +223,45 @@ class KafkaReader:
                 hint=self._away.hint if self._away is not None else "Is the broker stopped or frozen?",
             )
 
+    # -- what neighbours write
+
+    def reads(self, where: TopicPartition) -> bool:
+        """See `Listener`; who lets records gather wants few answers, not the earliest."""
+        return where in self._parts and self._poll.min_bytes <= 1
+
+    def heard(self, where: TopicPartition, records: Sequence[Record], size: int) -> None:
+        """See `Listener`: take what comes next if there is room, ask the log for it otherwise."""
+        part, now = self._parts[where], time.monotonic()
+        first, end = records[0].offset, records[-1].offset + 1
+        if part.error is not None or now < part.shared_until:
+            return
+        if part.told is None and not first <= part.fetch_at <= end:
+            return  # the log is asked: for what lies before, or to tell that our place is beyond its end
+        if part.told not in (None, first):  # others wrote in between, or the log has lost its end
+            part.told, part.shared_until = None, now + SHARED_S
+        else:
+            part.told, part.fed_until = end, now + self._poll.max_wait_ms / 1000
+            if first <= part.fetch_at < end and self._unread < self._poll.ahead_bytes:
+                self._take_in(part, records, size)
+        if not part.fed(now):
+            self._fetch()
+
+    def _take_in(self, part: Part, records: Sequence[Record], size: int) -> None:
+        begin = part.fetch_at
+        part.add(deque(record for record in records if record.offset >= begin), records[-1].offset + 1, size)
+        part.missing_since = None
+        if not self._fetches:  # nothing is asked for, and the broker has answered the neighbour
+            self._quiet_since = self._away = None
+        self._wake()
+
+    @property
+    def _unread(self) -> int:
+        return sum(part.unread for part in self._parts.values())
+
+    def _fed_for(self, now: float) -> float:
+        """Seconds until the log is to be asked for the first of the partitions that are fed; inf: none is."""
+        return min((part.fed_until - now for part in self._parts.values() if part.fed(now)), default=math.inf)
+
     # -- fetching
 
     def _fetch(self) -> None:
@@ -204,8 +271,10 @@ class KafkaReader:
         # what lies paused does not count: it is bounded by itself, and must not hold back the others
         unread = sum(part.unread for part in self._parts.values() if not part.paused)
         wanted: dict[int, list[Part]] = {}
+        now = time.monotonic()
         for part in self._parts.values():
-            if part.error is None and part.unread < (PAUSED_BYTES if part.paused else self._poll.ahead_bytes):
+            bound = PAUSED_BYTES if part.paused else self._poll.ahead_bytes
+            if part.error is None and part.unread < bound and not part.fed(now):
                 node = self._link.leader(part.where)
                 wanted.setdefault(-1 if node is None else node, []).append(part)
         for node, parts in wanted.items():
@@ -282,7 +351,9 @@ class KafkaReader:
             limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
             topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
         poll = self._poll
-        body = requests.fetch(topics, poll.max_wait_ms, poll.min_bytes, poll.ahead_bytes)
+        # a part that is fed is asked for once its neighbour is silent: not held up by those that are waited for here
+        wait_ms = math.ceil(min(poll.max_wait_ms, self._fed_for(time.monotonic()) * 1000))
+        body = requests.fetch(topics, wait_ms, poll.min_bytes, poll.ahead_bytes)
         asked = {part.where: (part, part.fetch_at) for part in parts}
         wait = poll.max_wait_ms / 1000 + self._link.settings.request_timeout_s
         channel.ask(requests.FETCH, requests.FETCH_VERSION, (body,), partial(self._came, node, asked), wait)
@@ -350,9 +421,7 @@ class KafkaReader:
             )
             part.error.__cause__ = error
         if at > part.fetch_at:
-            part.chunks.append(Chunk(records, at, len(data)))
-            part.fetch_at = at
-            part.unread += len(data)
+            part.add(records, at, len(data))
         if part.chunks or part.error is not None:
             self._wake()
 

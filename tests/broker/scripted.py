@@ -26,6 +26,7 @@ VERSIONS = {0: (7, 7), 3: (5, 5), 18: (0, 0), 22: (0, 0)}
 #   hold           append, never answer
 #   <int>          answer with this error code, append nothing
 #   no offset      append, answer without error but with offset -1
+# It hangs up on fetch requests: a reader gets nothing from here.
 
 
 @dataclass
@@ -67,6 +68,8 @@ class Scripted:
             return bytes(
                 MetadataResponse_v5(0, [(0, "127.0.0.1", self.port, None)], "c", 0, [(0, TOPIC, False, parts)]).encode()
             )
+        if key == 1:
+            return None
         if key == 22:
             return bytes(InitProducerIdResponse_v0(0, 0, 7, 0).encode())
         return self._produced(ProduceRequest_v7.decode(body))

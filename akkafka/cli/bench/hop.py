@@ -122,9 +122,11 @@ def lines(found: Sequence[Hop]) -> list[str]:
 
 async def _all(servers: str, folder: Path, sizes: Sequence[int], rounds: int) -> list[Hop]:
     found = []
-    async with reached(Connection(bootstrap_servers=servers)) as broker:
+    connection = Connection(bootstrap_servers=servers)
+    # two ends, as of two processes: one would read from its own memory
+    async with reached(connection) as broker, reached(connection) as other:
         await broker.create([TopicSpec(TOPIC, 1, edge_settings())])
-        ends = await _Ends.of(broker, _broker_process(folder))
+        ends = await _Ends.of(broker, other, _broker_process(folder))
         try:
             for number in range(1, rounds + 1):
                 for size in sizes:
@@ -152,9 +154,9 @@ class _Ends:
     where: TopicPartition
 
     @classmethod
-    async def of(cls, broker: Broker, java: psutil.Process) -> _Ends:
+    async def of(cls, broker: Broker, other: Broker, java: psutil.Process) -> _Ends:
         where = TopicPartition(TOPIC, 0)
-        reader = await broker.reader("bench-wire", max_wait_ms=500)
+        reader = await other.reader("bench-wire", max_wait_ms=500)
         reader.assign({where: 0})
         return cls(broker, java, await broker.producer("bench-wire"), reader, where)
 

@@ -108,7 +108,7 @@ async def host_gates(host: Host, network_name: str | None, gates: list[int], man
     say(f"network {network.name!r}, run {network.run}")
     async with asyncio.TaskGroup() as group:
         for gate in gates:
-            group.create_task(_host_gate(host, network, gate, manner))
+            group.create_task(_host_gate(host, network, gate, manner, shared=len(gates) > 1))
     return 0
 
 
@@ -118,8 +118,8 @@ def _load_kernels(gates: list[int], definition: Definition) -> None:
         Model(definition, gate, definition.new_run(), "").warm_up()
 
 
-async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) -> None:
-    """Work on the gate whenever nobody else does."""
+async def _host_gate(host: Host, network: Network, gate: int, manner: Manner, *, shared: bool) -> None:
+    """Work on the gate whenever nobody else does; `shared`: beside other gates."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
     overtaken = Overtaken(say)
@@ -139,7 +139,8 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner) ->
             await side.close()
             working.set()
             if not host.leave.is_set():
-                await _work(host, watch, HOSTED(broker, network, gate, process, library), process, manner)
+                hosted = HOSTED(broker, network, gate, process, library, shared=shared)
+                await _work(host, watch, hosted, process, manner)
         except OffsetGoneError as error:
             overtaken.begin_anew(error)
         finally:

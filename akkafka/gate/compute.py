@@ -1,7 +1,8 @@
 """One compute thread beside the event loop: BLAS and numba release the interpreter lock, so no loop is blocked.
 
 Jobs that are shorter than a message's own costs are done on the loop's thread: to hand one over and its answer back
-takes some 0.2 ms of CPU where all cores are busy.
+takes some 0.2 ms of CPU where all cores are busy. Where other gates work in the process, it takes more: a thread that
+comes back from BLAS waits for the interpreter's lock, which their loop gives up after 5 ms (sys.getswitchinterval).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from akkafka.gate.model import Model
 Job = e.ComputeForward | e.ComputeBackward | e.Fold
 
 SHORT_S = 0.0004  # of a kind of job, on average: it stays on the loop's thread
+SHARED_SHORT_S = 0.004  # where gates share a process: MNIST's three then take 10.3 ms of CPU a batch instead of 15.5
 _SETTLED = 16  # jobs of a kind before their average means anything: the first ones compile
 _SHARE = 0.1  # of the newest job in the average
 
@@ -28,10 +30,17 @@ class ComputeThread:
     """Does jobs one after the other and hands the answers to the loop's thread."""
 
     def __init__(
-        self, model: Model, answer: Callable[[e.Event], None], failed: Callable[[BaseException], None], name: str
+        self,
+        model: Model,
+        answer: Callable[[e.Event], None],
+        failed: Callable[[BaseException], None],
+        name: str,
+        short_s: float = SHORT_S,
     ) -> None:
+        """`short_s`: seconds that a kind of job takes at most, on average, to be done on the loop's thread."""
         self._model = model
         self._answer, self._failed = answer, failed
+        self._short_s = short_s
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._averages: dict[type, float] = {}  # seconds by kind of job
@@ -44,7 +53,7 @@ class ComputeThread:
     def put(self, job: Job) -> None:
         """Do it soon; one at a time, as the core asks for no second one before it has the answer."""
         kind = type(job)
-        if self._done.get(kind, 0) >= _SETTLED and self._averages[kind] < SHORT_S:
+        if self._done.get(kind, 0) >= _SETTLED and self._averages[kind] < self._short_s:
             self._loop.call_soon(self._do_here, job)
         else:
             self._jobs.put(job)

@@ -27,7 +27,7 @@ from akkafka.gate import events as e
 from akkafka.gate.beginning import wait_for_weights
 from akkafka.gate.caution import Direction
 from akkafka.gate.company import Company
-from akkafka.gate.compute import ComputeThread
+from akkafka.gate.compute import SHARED_SHORT_S, SHORT_S, ComputeThread
 from akkafka.gate.core import GateCore
 from akkafka.gate.inputs import DIRECTIONS, Inputs
 from akkafka.gate.journal import Journal
@@ -68,9 +68,16 @@ class Gate:
     """One gate at work. `run` ends when asked to leave, or raises what makes going on wrong."""
 
     def __init__(
-        self, broker: Broker, network: Network, gate: int, process: str, library: Library | None = None
+        self,
+        broker: Broker,
+        network: Network,
+        gate: int,
+        process: str,
+        library: Library | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
-        """`library`: data sets that this process has at hand already."""
+        """`library`: data sets that this process has at hand already. `shared`: it hosts other gates, too."""
         self.gate, self.process = gate, process
         self.name = network.definition.gates[gate].name
         self.title = f"gate {gate} ({self.name})"
@@ -89,11 +96,12 @@ class Gate:
         library = library or library_for(broker, network, process)
         self._inputs = Inputs(broker, network, gate, process, library, self._side)
         self._company = Company()
+        self._short_s = SHARED_SHORT_S if shared else SHORT_S
 
     async def run(self, leave: asyncio.Event) -> None:
         """Work until `leave` is set."""
         self._usage = _Usage(time.monotonic(), 0.0)
-        self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}")
+        self._thread = ComputeThread(self._model, self._do, self._fail, f"compute-{self.gate}", self._short_s)
         begin = partial(place_gate, self._broker, self._network, self.gate, self._model)
         try:
             if not await wait_for_weights(self._broker, self._network, self.gate, leave, say):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from akkafka.gate import events as e
-from akkafka.gate.compute import SHORT_S, ComputeThread
+from akkafka.gate.compute import SHARED_SHORT_S, SHORT_S, ComputeThread
 from akkafka.gate.model import Model
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Paced:
         raise ZeroDivisionError("a fault of ours")
 
 
-async def answers(model: Paced, jobs: list[Any]) -> list[Any]:
+async def answers(model: Paced, jobs: list[Any], short_s: float = SHORT_S) -> list[Any]:
     """Of each job its answer, or what it failed with."""
     loop, came = asyncio.get_running_loop(), asyncio.Queue[Any]()
-    thread = ComputeThread(cast("Model", model), came.put_nowait, came.put_nowait, "compute-test")
+    thread = ComputeThread(cast("Model", model), came.put_nowait, came.put_nowait, "compute-test", short_s)
     try:
         found = []
         for job in jobs:
@@ -62,6 +62,11 @@ def test_short_jobs_come_to_the_loops_thread_once_they_are_known_to_be_short(run
 def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:
     where = run(answers(Paced(3 * SHORT_S), [JOB] * 40))
     assert threading.get_ident() not in where
+
+
+def test_beside_other_gates_longer_jobs_come_to_the_loops_thread(run: Run) -> None:
+    where = run(answers(Paced(3 * SHORT_S), [JOB] * 200, SHARED_SHORT_S))
+    assert threading.get_ident() in where
 
 
 @pytest.mark.parametrize("before", [0, 200])

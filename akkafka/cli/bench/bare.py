@@ -74,9 +74,16 @@ class BareGate(Gate):
     """A gate that forgets; it begins at version 0 with an empty journal, or not at all."""
 
     def __init__(
-        self, broker: Broker, network: Network, gate: int, process: str, library: Library | None = None
+        self,
+        broker: Broker,
+        network: Network,
+        gate: int,
+        process: str,
+        library: Library | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
-        super().__init__(broker, network, gate, process, library)
+        super().__init__(broker, network, gate, process, library, shared=shared)
         self._model = BareModel(network.definition, gate, network.run, process)
 
     def _open_parts(self, restored: Restored) -> None:

@@ -9,6 +9,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 
 import asyncio
 import re
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,7 +134,8 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner, *,
         try:
             await patiently(watch.open, host.leave)
             if not manner.alone:
-                figures = GateFigures(gate=gate, name=network.definition.gates[gate].name, state="standby")
+                name, host_name = network.definition.gates[gate].name, socket.gethostname()
+                figures = GateFigures(gate=gate, name=name, state="standby", host=host_name, pid=os.getpid())
                 await stand_by(watch, side, figures, host.leave, say, patience_s=manner.patience_s)
                 manner = Manner()
             await side.close()

@@ -127,10 +127,13 @@ class Inputs:
     async def _fetched(self, where: TopicPartition, offset: int) -> Forward:
         async with self._fetching:
             self._fetcher.assign({where: offset})
-            while True:
-                with suppress(BrokerUnavailableError):
-                    for record in await self._fetcher.poll(timeout=5.0, max_records=1):
-                        return self._as_input(where, offset, record)
+            try:
+                while True:
+                    with suppress(BrokerUnavailableError):
+                        for record in await self._fetcher.poll(timeout=5.0, max_records=1):
+                            return self._as_input(where, offset, record)
+            finally:
+                self._fetcher.assign({})  # it would read on, and keep what nobody takes
 
     def _as_input(self, where: TopicPartition, offset: int, record: Record) -> Forward:
         message = wire.decode(record.value) if record.offset == offset else None

@@ -128,7 +128,8 @@ def test_a_reader_whose_answers_are_swallowed_goes_on_after_its_time_out(
     async def scene() -> None:
         async with through(ports) as (proxy, broker):
             where = await topic(broker, unique())
-            producer = await broker.producer("p")
+            other = KafkaBroker(broker.connection)  # as in another process: beside the reader nothing would be fetched
+            producer = await other.producer("p")
             reader = await broker.reader("r")
             reader.assign({where: 0})
             await producer.send(where, b"first")
@@ -141,6 +142,7 @@ def test_a_reader_whose_answers_are_swallowed_goes_on_after_its_time_out(
                     found += [record.value for record in await reader.poll(timeout=5.0)]
             assert found == [b"second"]
             assert proxy.done["swallow"] == 1
+            await other.close()
 
     run(scene())
 

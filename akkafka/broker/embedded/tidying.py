@@ -17,7 +17,7 @@ from akkafka.broker.embedded.tether import kill, tethered
 
 MIB = 1024 * 1024
 LOOK_S = 5.0
-STEP_BYTES = 24 * MIB  # a heap full of what is needed is not collected again before it has grown by so much
+STEP_BYTES = 16 * MIB  # a heap full of what is needed is not collected again before it has grown by so much
 PATIENCE_S = 30.0  # for a JVM that has been stopped, or is too busy to be asked
 
 

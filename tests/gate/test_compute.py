@@ -21,18 +21,19 @@ FOLD = object.__new__(e.Fold)
 
 
 class Paced:
-    """A model whose forward takes as long as it is told, and says on which thread."""
+    """A model whose forward computes and waits as long as it is told, and says on which thread."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, waits: float = 0.0) -> None:
+        self.seconds, self.waits = seconds, waits
 
     def warm_up(self) -> None:
         pass
 
     def forward(self, job: e.ComputeForward) -> int:
-        until = time.perf_counter() + self.seconds
-        while time.perf_counter() < until:
+        until = time.thread_time() + self.seconds
+        while time.thread_time() < until:
             pass
+        threading.Event().wait(self.waits)
         return threading.get_ident()
 
     def fold(self, job: e.Fold) -> int:
@@ -54,9 +55,13 @@ async def answers(model: Paced, jobs: list[Any], short_s: float = SHORT_S) -> li
 
 
 def test_short_jobs_come_to_the_loops_thread_once_they_are_known_to_be_short(run: Run) -> None:
-    """A job during which the system let others run counts as a long one, so not every job behind the first is there."""
     where = run(answers(Paced(0.0), [JOB] * 1000))
     assert where[0] != threading.get_ident() and threading.get_ident() in where
+
+
+def test_a_job_that_waits_for_a_lock_is_no_long_one(run: Run) -> None:
+    where = run(answers(Paced(0.0, waits=3 * SHORT_S), [JOB] * 200))
+    assert threading.get_ident() in where
 
 
 def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import psutil
 
@@ -67,6 +67,9 @@ class _Usage:
 class Gate:
     """One gate at work. `run` ends when asked to leave, or raises what makes going on wrong."""
 
+    MODEL: ClassVar[type[Model]] = Model
+    """What computes."""
+
     def __init__(
         self,
         broker: Broker,
@@ -83,7 +86,7 @@ class Gate:
         self.title = f"gate {gate} ({self.name})"
         self._broker, self._network = broker, network
         self._topics = network.topics
-        self._model = Model(network.definition, gate, network.run, process)
+        self._model = self.MODEL(network.definition, gate, network.run, process)
         self._side = SideChannel(broker, network, process)
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()

@@ -92,6 +92,15 @@ async def in_step(reader: KafkaReader, producer: Producer, where: TopicPartition
         assert values(await take(reader, 1)) == [b"in step"]
 
 
+async def neighbours(town: Town, *others: int, **manner: int) -> tuple[Producer, KafkaReader]:
+    """A producer and a reader of one broker that are in step at partition 0; the reader also reads `others`."""
+    broker = town.broker()
+    producer, reader = await broker.producer("p"), await broker.reader("r", **manner)
+    reader.assign(dict.fromkeys(map(town.part, (0, *others)), 0))
+    await in_step(reader, producer, town.part(0))
+    return producer, reader
+
+
 async def one_by_one(reader: KafkaReader, producer: Producer, where: TopicPartition, count: int) -> list[int]:
     """Write and take records, each before the next; their offsets."""
     found = []
@@ -181,10 +190,7 @@ def test_a_reader_beside_a_producer_takes_what_one_far_away_takes(
 def test_the_log_is_not_asked_for_what_a_neighbour_writes(run: Run, town: Town, asked: Asked) -> None:
     async def scene() -> None:
         async with town:
-            broker = town.broker()
-            producer, reader = await broker.producer("p"), await broker.reader("r", max_wait_ms=LONG_MS)
-            reader.assign({town.part(0): 0, town.part(1): 0})
-            await in_step(reader, producer, town.part(0))
+            producer, reader = await neighbours(town, 1, max_wait_ms=LONG_MS)
             before = len(asked.of(0))
             assert await one_by_one(reader, producer, town.part(0), 50) == list(range(2, 52))
             assert len(asked.of(0)) == before
@@ -254,12 +260,9 @@ def test_what_others_write_comes_when_the_neighbour_is_silent(run: Run, town: To
 
     async def scene() -> None:
         async with town:
-            broker, where = town.broker(), town.part(0)
-            producer, foreign = await broker.producer("p"), await town.broker().producer("f")
-            reader = await broker.reader("r", max_wait_ms=400)
-            reader.assign(dict.fromkeys([where, *map(town.part, others)], 0))
-            await in_step(reader, producer, where)
-            await append(foreign, where, [b"from", b"afar"])
+            foreign = await town.broker().producer("f")
+            _, reader = await neighbours(town, *others, max_wait_ms=400)
+            await append(foreign, town.part(0), [b"from", b"afar"])
             assert [record.offset for record in await take(reader, 2)] == [2, 3]
 
     run(scene())
@@ -269,16 +272,13 @@ def test_what_others_write_comes_when_the_neighbour_is_silent(run: Run, town: To
 def test_a_long_poll_ends_when_a_fed_partition_is_to_be_asked_for_again(run: Run, town: Town, asked: Asked) -> None:
     async def scene() -> None:
         async with town:
-            broker, where = town.broker(), town.part(0)
-            producer, foreign = await broker.producer("p"), await town.broker().producer("f")
-            reader = await broker.reader("r", max_wait_ms=LONG_MS)
-            reader.assign({where: 0, town.part(1): 0})
-            await in_step(reader, producer, where)
+            foreign = await town.broker().producer("f")
+            _, reader = await neighbours(town, 1, max_wait_ms=LONG_MS)
             while not asked.requests or 0 in asked.requests[-1]:
                 assert await reader.poll(timeout=0.01) == []
             assert 0 < asked.waits_ms[-1] <= LONG_MS
             later = len(asked.requests)
-            reader._parts[where].fed_until -= 0.95 * LONG_MS / 1000
+            reader._parts[town.part(0)].fed_until -= 0.95 * LONG_MS / 1000
             await append(foreign, town.part(1), [b"x"])  # answers the long poll
             await take(reader, 1)
             assert asked.waits_ms[later:] and max(asked.waits_ms[later:]) <= 0.05 * LONG_MS
@@ -292,11 +292,8 @@ def test_where_others_write_only_the_log_counts_for_a_while(
 ) -> None:
     async def scene() -> None:
         async with town:
-            broker, where = town.broker(), town.part(0)
-            producer, foreign = await broker.producer("p"), await town.broker().producer("f")
-            reader = await broker.reader("r", max_wait_ms=LONG_MS)
-            reader.assign({where: 0})
-            await in_step(reader, producer, where)
+            where, foreign = town.part(0), await town.broker().producer("f")
+            producer, reader = await neighbours(town, max_wait_ms=LONG_MS)
             waiting = asyncio.create_task(take(reader, 2))
             await asyncio.sleep(0)
             await foreign.send(where, b"foreign")
@@ -321,10 +318,8 @@ def test_offsets_that_jump_are_not_believed(run: Run, town: Town, offset: int) -
 
     async def scene() -> None:
         async with town:
-            broker, where = town.broker(), town.part(0)
-            producer, reader = await broker.producer("p"), await broker.reader("r", max_wait_ms=LONG_MS)
-            reader.assign({where: 0})
-            await in_step(reader, producer, where)
+            where = town.part(0)
+            producer, reader = await neighbours(town, max_wait_ms=LONG_MS)
             forged = [Record(*where, offset + place, b"forged") for place in range(3)]
             reader.heard(where, forged, 300)
             assert await one_by_one(reader, producer, where, 3) == [2, 3, 4]
@@ -365,11 +360,8 @@ def test_what_is_not_read_is_bounded_and_comes_from_the_log_later(
 
     async def scene() -> None:
         async with town:
-            broker, where = town.broker(), town.part(0)
-            producer = await broker.producer("p")
-            reader = await broker.reader("r", max_wait_ms=LONG_MS, ahead_bytes=ahead)
-            reader.assign({where: 0})
-            await in_step(reader, producer, where)
+            where = town.part(0)
+            producer, reader = await neighbours(town, max_wait_ms=LONG_MS, ahead_bytes=ahead)
             if paused:
                 reader.pause([where])
             for number in range(count):
@@ -393,11 +385,8 @@ def test_what_is_not_read_is_bounded_and_comes_from_the_log_later(
 def test_a_full_paused_partition_does_not_hold_back_the_others(run: Run, town: Town) -> None:
     async def scene() -> None:
         async with town:
-            broker, held, free = town.broker(), town.part(0), town.part(1)
-            producer = await broker.producer("p")
-            reader = await broker.reader("r", max_wait_ms=100, ahead_bytes=100_000)
-            reader.assign({held: 0, free: 0})
-            await in_step(reader, producer, held)
+            held, free = town.part(0), town.part(1)
+            producer, reader = await neighbours(town, 1, max_wait_ms=100, ahead_bytes=100_000)
             reader.pause([held])
             await append(producer, held, [bytes(90_000)] * 5)
             assert await one_by_one(reader, producer, free, 5) == list(range(5))

@@ -18,7 +18,7 @@ class BrokerSettings:
     state_dir: Path  # data, logs, leases; one broker at a time lives in it
     port: int | None = None  # None: a free one, remembered in the state dir; a number: this one or refuse
     heap_mb: int = 352  # -Xmx of the JVM: a ceiling for messages of 64 MiB
-    rss_mb: int = 320  # resident memory (MiB) beyond which the whole heap is collected, which stops it for 0.1 s
+    rss_mb: int = 320  # resident memory (MiB) beyond which the whole heap is collected
     max_message_bytes: int = 64 * MIB  # largest message; room for envelope and record header is added to it
     linger_s: float = 2.0  # how long the broker stays after the last lease has gone
     start_timeout_s: float = 90.0  # how long `acquire` waits for a broker that is starting

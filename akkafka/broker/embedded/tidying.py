@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from akkafka.broker.embedded.settings import MIB
 from akkafka.broker.embedded.tether import kill, tethered
 
-MIB = 1024 * 1024
 LOOK_S = 5.0
 STEP_BYTES = 16 * MIB  # a heap full of what is needed is not collected again before it has grown by so much
 PATIENCE_S = 30.0  # for a JVM that has been stopped, or is too busy to be asked
@@ -40,14 +40,14 @@ class Tidying:
         if pid != self.pid:
             self.end()
             self.pid, self.above = pid, self.limit_bytes
+        if self.asked is not None:
+            return self._answered(self.asked, now)
         if self.jcmd is None or now < self.next_look:
             return None
         self.next_look = now + LOOK_S
-        if self.asked is not None:
-            return self._answered(self.asked, now)
         self.before = resident_bytes(pid)
         if self.before > self.above:
-            self.asked_at, self.next_look = now, now + 1.0
+            self.asked_at = now
             self.asked = tethered([self.jcmd, str(pid), "GC.run"], subprocess.DEVNULL, self.directory)
         return None
 

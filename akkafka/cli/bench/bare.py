@@ -16,7 +16,6 @@ from typing import Final
 import typer
 
 from akkafka.broker.base import Broker
-from akkafka.broker.library import Library
 from akkafka.broker.network import Network
 from akkafka.cli.main import main
 from akkafka.cli.training import crew
@@ -73,18 +72,7 @@ class BareKeeper(SnapshotKeeper):
 class BareGate(Gate):
     """A gate that forgets; it begins at version 0 with an empty journal, or not at all."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        network: Network,
-        gate: int,
-        process: str,
-        library: Library | None = None,
-        *,
-        shared: bool = False,
-    ) -> None:
-        super().__init__(broker, network, gate, process, library, shared=shared)
-        self._model = BareModel(network.definition, gate, network.run, process)
+    MODEL = BareModel
 
     def _open_parts(self, restored: Restored) -> None:
         assert restored.state.version == 0, "a bare network is never resumed"

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from akkafka.broker.embedded.tidying import LOOK_S, MIB, PATIENCE_S, STEP_BYTES, Tidying, jcmd_of, resident_bytes
+from akkafka.broker.embedded.settings import MIB
+from akkafka.broker.embedded.tidying import LOOK_S, PATIENCE_S, STEP_BYTES, Tidying, jcmd_of, resident_bytes
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system tells no resident memory")
 US = os.getpid()
@@ -120,7 +122,5 @@ def test_a_java_without_jcmd_is_left_to_itself(tmp_path: Path) -> None:
 
 
 def test_resident_memory_is_what_the_system_says() -> None:
-    import psutil
-
     assert resident_bytes(US) == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
     assert resident_bytes(2**22 + 1) == 0, "there is no such process"

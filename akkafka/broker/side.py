@@ -14,6 +14,7 @@ from akkafka.protocol.messages import DeadLetter
 
 _HEAD_BYTES = 256
 _MAX_PENDING = 4 << 20  # of figures nobody took; more are dropped
+_LAST_WORDS_S = 5.0  # to deliver what was told at the end: a broker that collects its garbage is silent for a second
 
 
 class SideChannel:
@@ -23,6 +24,7 @@ class SideChannel:
         self._broker, self._network, self._process = broker, network, process
         self._producer: Producer | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._untold: tuple[str, bytes] | None = None  # (topic, value) of the newest figures while nobody takes them
         self.dead_letters = 0
 
     def tell(self, body: Body) -> None:
@@ -38,16 +40,19 @@ class SideChannel:
         self._send(self._network.topics.dead, wire.encode(letter))
 
     async def close(self) -> None:
-        """Flush for a moment, then let go."""
+        """Deliver what was told last, for which a few seconds are given; then let go."""
+        until = time.monotonic() + _LAST_WORDS_S
         if self._opening is not None:
+            await asyncio.wait([self._opening], timeout=_LAST_WORDS_S)
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._producer is not None:
-            await self._producer.close(timeout=1.0)
+            await self._producer.close(timeout=max(0.0, until - time.monotonic()))
 
     def _send(self, topic: str, value: bytes) -> None:
         producer = self._producer
         if producer is None or producer.broken:
+            self._untold = (topic, value)
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.get_running_loop().create_task(self._open())
             return
@@ -63,6 +68,10 @@ class SideChannel:
             self._producer = await self._broker.producer(f"{self._process}-side")
         except AkkafkaError:
             await asyncio.sleep(0.5)  # the next figures try again
+            return
+        if self._untold is not None:
+            untold, self._untold = self._untold, None
+            self._send(*untold)
 
 
 def _heard(future: asyncio.Future[int]) -> None:

@@ -14,11 +14,16 @@ from akkafka.broker.connection import Connection
 from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.broker.embedded.ports import free_port
 from akkafka.broker.kafka import KafkaBroker
+from akkafka.broker.network import Network, define
 from akkafka.broker.reading import read_to_end, reading
+from akkafka.broker.side import SideChannel
 from akkafka.cli.chaos.framing import FETCH, PRODUCE
 from akkafka.cli.chaos.proxy import Proxy
+from akkafka.cli.training.tail import figures_of
+from akkafka.protocol.figures import GateFigures
 
 from ..conftest import Run
+from ..pipeline.fleet import small_definition
 
 pytestmark = pytest.mark.kafka
 
@@ -49,6 +54,14 @@ async def through(ports: tuple[int, int]) -> AsyncIterator[tuple[Proxy, KafkaBro
 async def values(broker: KafkaBroker, where: TopicPartition) -> list[bytes | None]:
     async with reading(broker, "values") as reader:
         return [record.value async for record in read_to_end(broker, reader, where)]
+
+
+async def versions_told(broker: KafkaBroker, network: Network) -> list[int]:
+    """Of gates, by their figures in the log."""
+    where = TopicPartition(network.topics.metrics, 0)
+    async with reading(broker, "told") as reader:
+        found = [figures_of(network, record) async for record in read_to_end(broker, reader, where)]
+    return [body.version for _, _, body in filter(None, found) if isinstance(body, GateFigures)]
 
 
 async def topic(broker: KafkaBroker, name: str) -> TopicPartition:
@@ -171,3 +184,21 @@ def test_what_is_not_kafka_is_cut_off(ports: tuple[int, int], run: Run) -> None:
         await proxy.close()
 
     run(scene())
+
+
+def test_the_last_words_of_a_process_outlast_a_broker_that_is_silent_for_a_while(
+    ports: tuple[int, int], run: Run, unique: Callable[[], str]
+) -> None:
+    async def told() -> list[int]:
+        async with through(ports) as (proxy, broker):
+            network = await define(broker, small_definition(), unique())
+            side = SideChannel(broker, network, "gate-1-a")
+            while not await versions_told(broker, network):
+                side.tell(GateFigures(gate=1, name="last", state="working", version=1))
+            proxy.delay(1.3)  # on each of two ways: the acknowledgement comes too late, the record does not
+            side.tell(GateFigures(gate=1, name="last", state="leaving", version=2))
+            await side.close()
+            proxy.delay(0.0)
+            return await versions_told(broker, network)
+
+    assert run(told())[-1] == 2

@@ -149,7 +149,7 @@ def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
     assert gone(family)
     assert "the same command goes on" in first.said
     versions = [gate["version"] for gate in json.loads(report.read_text())["gates"]]
-    assert versions[0] == versions[1]  # nothing is left on the way
+    assert versions[0] == versions[1], first.said  # nothing is left on the way
 
     epochs = versions[0] // 23 + 2
     second = train(*words, "--epochs", str(epochs))
@@ -175,7 +175,7 @@ def test_a_killed_gate_is_started_again_and_no_batch_is_lost(
     epochs = [epoch["epoch"] for epoch in figures["epochs"]]
     assert epochs == list(range(1, epochs[-1] + 1))
     versions = [gate["version"] for gate in figures["gates"]]
-    assert versions[0] == versions[1]  # nothing is left on the way
+    assert versions[0] == versions[1], first.said  # nothing is left on the way
 
     second = train(*words, "--epochs", str(epochs[-1] + 1))
     assert second.end() == 0, second.said

@@ -79,8 +79,8 @@ class Link:
         self.controller = -1
         self._presence = presence
         self._leaders: dict[str, dict[int, int]] = {}  # by topic and partition
-        self._channels: dict[Node, Channel] = {}
-        self._locks: dict[Node, asyncio.Lock] = {}
+        self._channels: dict[tuple[Node, int], Channel] = {}  # by broker and line
+        self._locks: dict[tuple[Node, int], asyncio.Lock] = {}
         self._ssl = connection.ssl_context()
         self._closed = False
 
@@ -110,16 +110,19 @@ class Link:
         self._presence.found()
         return answer
 
-    def channel(self, node: Node) -> Channel | None:
-        """The connection to this broker, if there is one now; `request` makes one."""
-        channel = self._channels.get(node)
+    def channel(self, node: Node, line: int = 0) -> Channel | None:
+        """The connection to this broker, if there is one now; `request` makes the one of line 0.
+
+        A broker answers the requests of a connection one behind the other: who waits long may take a line of its own.
+        """
+        channel = self._channels.get((node, line))
         return channel if channel is not None and channel.open else None
 
-    async def connect(self, node: Node) -> None:
+    async def connect(self, node: Node, line: int = 0) -> None:
         """Make the connection if there is none. Raises BrokerUnavailableError or BrokerError."""
         with self._translated(node):
             async with asyncio.timeout(self.settings.request_timeout_s):
-                await self._connected(node)
+                await self._connected(node, line)
 
     def heard(self, node: Node, answer: memoryview | Exception) -> memoryview:
         """The answer that came by a channel; raises what `request` would, BrokerUnavailableError most often."""
@@ -142,7 +145,7 @@ class Link:
     async def request_any(self, request: Any) -> Any:
         """The answer of whichever broker gives one first: known ones, then the bootstrap servers."""
         failure: BrokerError | None = None
-        known: list[Node] = sorted(self.nodes, key=lambda n: n not in self._channels)
+        known: list[Node] = sorted(self.nodes, key=lambda n: (n, 0) not in self._channels)
         for node in [*known, *self.settings.addresses]:
             try:
                 return await self.request(node, request)
@@ -181,14 +184,14 @@ class Link:
 
     # -- connections
 
-    async def _connected(self, node: Node) -> Channel:
-        async with self._locks.setdefault(node, asyncio.Lock()):
-            there = self.channel(node)
+    async def _connected(self, node: Node, line: int = 0) -> Channel:
+        async with self._locks.setdefault((node, line), asyncio.Lock()):
+            there = self.channel(node, line)
             if there is not None:
                 return there
             self._refuse_if_closed()
             made = await self._connect(*self._address(node))
-            self._channels[node] = made
+            self._channels[node, line] = made
             if self._closed:  # while we connected
                 self.drop(node)
             self._refuse_if_closed()
@@ -224,15 +227,14 @@ class Link:
         return self.nodes[node]
 
     def drop(self, node: Node) -> None:
-        """Close the connection to this broker at once; the next request makes a new one."""
-        channel = self._channels.pop(node, None)
-        if channel is not None:
-            channel.close()
+        """Close the connections to this broker at once; the next request makes a new one."""
+        for key in [key for key in self._channels if key[0] == node]:
+            self._channels.pop(key).close()
 
     def abort(self) -> None:
         """Close all connections at once: nothing more leaves, no request can follow."""
         self._closed = True
-        for node in list(self._channels):
+        for node, _ in list(self._channels):
             self.drop(node)
 
     async def close(self) -> None:

@@ -5,6 +5,9 @@ neighbour has just written is *fed*: the log is not asked for it until the neigh
 long poll takes, so what others write comes at most one long poll later than it would. Where others do write, which a
 jump in the neighbour's offsets tells, it is not listened to for a while: each of their records would hold up the rest
 for a long poll. What there is no room for comes from the log later; behind it the neighbour is heard again.
+
+Partitions of which nothing has come for a while are asked for by requests of their own, over a connection of their own:
+a broker looks at each partition that a request names, and most lanes of a network are at rest.
 """
 
 from __future__ import annotations
@@ -33,7 +36,11 @@ PAUSED_BYTES = 1024 * 1024  # fetched of a paused partition, so that it goes on 
 UNKNOWN_TOPIC_GRACE_S = 5.0  # at most: a broker that has just started does not know its topics yet
 BACKOFF_S = 0.1
 SHARED_S = 10.0  # after others have written to a partition: so long the log is asked for everything
+QUIET_S = 1.0  # without a record: the partition no longer travels in the requests of those of which some come
+BUSY_LINE, QUIET_LINE = 0, 1
 EARLIEST, LATEST = -2, -1
+Way = tuple[int, int]
+"""A broker's id (-1: whoever knows the leaders), and the line of the connection to it."""
 
 
 @dataclass(slots=True)
@@ -52,6 +59,8 @@ class Part:
     where: TopicPartition
     position: int  # of the next record that `poll` returns
     fetch_at: int  # of the next record to fetch
+    heard_at: float  # when records came last; before: when it was assigned
+    asked: bool = False  # a request for it is in flight
     chunks: deque[Chunk] = field(default_factory=deque)
     unread: int = 0  # bytes
     paused: bool = False
@@ -67,6 +76,7 @@ class Part:
 
     def add(self, records: deque[Record], end: int, size: int) -> None:
         """Records to return, and where to go on; there may be none before `end`."""
+        self.heard_at = time.monotonic()
         self.chunks.append(Chunk(records, end, size))
         self.fetch_at = end
         self.unread += size
@@ -82,7 +92,7 @@ class LongPoll:
 
 
 class KafkaReader:
-    """base.Reader on a link of its own; one long poll per broker is in flight."""
+    """base.Reader on a link of its own; at most two long polls per broker are in flight."""
 
     def __init__(
         self, link: Link, name: str, poll: LongPoll, near: Neighbours, forget: Callable[[KafkaReader], None]
@@ -93,7 +103,7 @@ class KafkaReader:
         self._forget = forget
         self._poll = poll
         self._parts: dict[TopicPartition, Part] = {}
-        self._fetches: dict[int, asyncio.Task[None] | None] = {}  # by node, -1: looking for leaders; None: no task
+        self._fetches: dict[Way, asyncio.Task[None] | None] = {}  # in flight; None: no task
         self._waiter: asyncio.Future[None] | None = None  # a poll that waits
         self._quiet_since: float | None = None  # since when no request was answered
         self._away: BrokerUnavailableError | None = None
@@ -109,8 +119,9 @@ class KafkaReader:
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """See base.Reader; a long poll that is in flight delays the first records by at most its `max_wait_ms`."""
         self._parts = {}
+        now = time.monotonic()
         for where, offset in positions.items():
-            part = Part(TopicPartition(*where), offset, offset)
+            part = Part(TopicPartition(*where), offset, offset, now)
             self._parts[part.where] = part
         self._fetch()
 
@@ -265,36 +276,53 @@ class KafkaReader:
     # -- fetching
 
     def _fetch(self) -> None:
-        """Start a request to every broker that leads something we want and has none in flight."""
+        """Start a request on every way on which something is wanted and none is in flight."""
         if self._closed:
             return
         # what lies paused does not count: it is bounded by itself, and must not hold back the others
-        unread = sum(part.unread for part in self._parts.values() if not part.paused)
-        wanted: dict[int, list[Part]] = {}
-        now = time.monotonic()
-        for part in self._parts.values():
-            bound = PAUSED_BYTES if part.paused else self._poll.ahead_bytes
-            if part.error is None and part.unread < bound and not part.fed(now):
-                node = self._link.leader(part.where)
-                wanted.setdefault(-1 if node is None else node, []).append(part)
-        for node, parts in wanted.items():
-            if node not in self._fetches and unread < self._poll.ahead_bytes:
-                channel = None if node == -1 else self._link.channel(node)
+        if sum(part.unread for part in self._parts.values() if not part.paused) >= self._poll.ahead_bytes:
+            return
+        for way, parts in self._wanted().items():
+            if way not in self._fetches:
+                node, line = way
+                channel = None if node == -1 else self._link.channel(node, line)
                 if channel is not None:
-                    self._ask(node, channel, parts)
+                    self._ask(way, channel, parts)
                 else:
                     # made when awaited: a task that is cancelled before its first step would leave it un-awaited
-                    self._begin(node, partial(self._find_leaders, parts) if node == -1 else self._connecting(node))
+                    self._begin(way, partial(self._find_leaders, parts) if node == -1 else self._connecting(way))
 
-    def _connecting(self, node: int) -> Callable[[], Awaitable[None]]:
-        return partial(self._link.connect, node)
+    def _wanted(self) -> dict[Way, list[Part]]:
+        """What is to be asked for; what is quiet goes apart where there is something busy."""
+        now = time.monotonic()
+        found: list[tuple[int, bool, Part]] = []
+        busy: set[int] = set()  # nodes
+        for part in self._parts.values():
+            quiet = now - part.heard_at > QUIET_S
+            if part.asked and quiet:
+                continue
+            leader = self._link.leader(part.where)
+            node = -1 if leader is None else leader
+            if not quiet:
+                busy.add(node)
+            bound = PAUSED_BYTES if part.paused else self._poll.ahead_bytes
+            if not part.asked and part.error is None and part.unread < bound and not part.fed(now):
+                found.append((node, quiet, part))
+        wanted: dict[Way, list[Part]] = {}
+        for node, quiet, part in found:
+            line = QUIET_LINE if quiet and node in busy and node != -1 else BUSY_LINE
+            wanted.setdefault((node, line), []).append(part)
+        return wanted
 
-    def _begin(self, node: int, work: Callable[[], Awaitable[None]]) -> None:
+    def _connecting(self, way: Way) -> Callable[[], Awaitable[None]]:
+        return partial(self._link.connect, *way)
+
+    def _begin(self, way: Way, work: Callable[[], Awaitable[None]]) -> None:
         """Have a task do what needs waiting."""
-        guarded = self._guarded(node, work)
-        self._fetches[node] = asyncio.get_running_loop().create_task(guarded, name=f"reader {self.name}")
+        guarded = self._guarded(way, work)
+        self._fetches[way] = asyncio.get_running_loop().create_task(guarded, name=f"reader {self.name}")
 
-    async def _guarded(self, node: int, work: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, way: Way, work: Callable[[], Awaitable[None]]) -> None:
         """Do it, and start the next request; keep account of whether anybody answers."""
         self._asking()
         try:
@@ -307,7 +335,7 @@ class KafkaReader:
         except Exception as error:  # a fault of ours or of aiokafka must not leave the reader silent
             self._fail(error if isinstance(error, AkkafkaError) else BrokerError(f"unexpected {error!r}"))
         finally:
-            del self._fetches[node]
+            del self._fetches[way]
         self._fetch()
 
     def _asking(self) -> None:
@@ -343,11 +371,12 @@ class KafkaReader:
             part.error = BrokerError(f"reader {self.name}: there is no {topic}[{number}]", hint="Was it deleted?")
             self._wake()
 
-    def _ask(self, node: int, channel: Channel, parts: Sequence[Part]) -> None:
+    def _ask(self, way: Way, channel: Channel, parts: Sequence[Part]) -> None:
         self._asking()
-        self._fetches[node] = None
+        self._fetches[way] = None
         topics: dict[str, list[tuple[int, int, int]]] = {}
         for part in parts:  # in the order of the last service, so that no partition starves behind a large one
+            part.asked = True
             limit = PAUSED_BYTES if part.paused else PARTITION_FETCH_BYTES
             topics.setdefault(part.where.topic, []).append((part.where.partition, part.fetch_at, limit))
         poll = self._poll
@@ -356,12 +385,15 @@ class KafkaReader:
         body = requests.fetch(topics, wait_ms, poll.min_bytes, poll.ahead_bytes)
         asked = {part.where: (part, part.fetch_at) for part in parts}
         wait = poll.max_wait_ms / 1000 + self._link.settings.request_timeout_s
-        channel.ask(requests.FETCH, requests.FETCH_VERSION, (body,), partial(self._came, node, asked), wait)
+        channel.ask(requests.FETCH, requests.FETCH_VERSION, (body,), partial(self._came, way, asked), wait)
 
-    def _came(self, node: int, asked: Mapping[TopicPartition, tuple[Part, int]], answer: Answer) -> None:
+    def _came(self, way: Way, asked: Mapping[TopicPartition, tuple[Part, int]], answer: Answer) -> None:
         """Take in what is well, leave the rest to a task, ask for more."""
+        for part, _ in asked.values():
+            part.asked = False
         if self._closed:
             return
+        node, _ = way
         trouble: list[tuple[Part, int]] = []
         try:
             for where, code, data in requests.fetched(self._link.heard(node, answer)):
@@ -372,15 +404,16 @@ class KafkaReader:
                     trouble.append((part, code))
                 else:
                     part.missing_since = None
-                    self._decode(part, data)
+                    if data:
+                        self._decode(part, data)
         except (AkkafkaError, ValueError, KeyError, struct.error) as error:
-            self._begin(node, partial(self._failed, node, error))
+            self._begin(way, partial(self._failed, node, error))
         else:
             if trouble:
-                self._begin(node, partial(self._troubled, node, trouble))
+                self._begin(way, partial(self._troubled, node, trouble))
                 return
             self._quiet_since = self._away = None
-            del self._fetches[node]
+            del self._fetches[way]
             self._fetch()
 
     async def _failed(self, node: int, error: Exception) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
+from akkafka.broker import requests
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.memory_log import MemoryLog
 
 from .contract import LIMIT, World
+from .town import Asked, Town
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -32,3 +34,23 @@ def world(request: pytest.FixtureRequest, run: Run, unique: Callable[[], str]) -
         made = World(run, unique, lambda: KafkaBroker(connection))
     yield made
     run(made.close())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    found, fetch = Asked(), requests.fetch
+
+    def watched(
+        parts: Mapping[str, Sequence[tuple[int, int, int]]], max_wait_ms: int, min_bytes: int, max_bytes: int
+    ) -> bytes:
+        found.requests.append({number: offset for rows in parts.values() for number, offset, _ in rows})
+        found.waits_ms.append(max_wait_ms)
+        return fetch(parts, max_wait_ms, min_bytes, max_bytes)
+
+    monkeypatch.setattr(requests, "fetch", watched)
+    return found
+
+
+@pytest.fixture
+def town(request: pytest.FixtureRequest, unique: Callable[[], str]) -> Town:
+    return Town(request.getfixturevalue("kafka_bootstrap"), unique())

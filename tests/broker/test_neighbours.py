@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from akkafka.broker import reader as reader_module
-from akkafka.broker import requests
-from akkafka.broker.base import BrokerUnavailableError, OffsetGoneError, Producer, Record, TopicPartition, TopicSpec
+from akkafka.broker.base import BrokerUnavailableError, OffsetGoneError, Producer, Record, TopicPartition
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.broker.producer import BATCH_BYTES
@@ -22,67 +19,12 @@ from akkafka.broker.reader import PAUSED_BYTES, KafkaReader
 
 from .contract import LIMIT, append, take, values
 from .scripted import TOPIC, scripted
+from .town import Asked, Town
 
 if TYPE_CHECKING:
     from tests.conftest import Run
 
 LONG_MS = 120_000  # a long poll that no test waits for, and so long a partition is fed
-
-
-@dataclass
-class Asked:
-    """Every fetch request: offset by partition, and how long the broker may wait."""
-
-    requests: list[dict[int, int]] = field(default_factory=list)
-    waits_ms: list[int] = field(default_factory=list)
-
-    def of(self, partition: int) -> list[int]:
-        """The offsets from which it was asked for."""
-        return [parts[partition] for parts in self.requests if partition in parts]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    found, fetch = Asked(), requests.fetch
-
-    def watched(
-        parts: Mapping[str, Sequence[tuple[int, int, int]]], max_wait_ms: int, min_bytes: int, max_bytes: int
-    ) -> bytes:
-        found.requests.append({number: offset for rows in parts.values() for number, offset, _ in rows})
-        found.waits_ms.append(max_wait_ms)
-        return fetch(parts, max_wait_ms, min_bytes, max_bytes)
-
-    monkeypatch.setattr(requests, "fetch", watched)
-    return found
-
-
-class Town:
-    """A topic, and brokers that share no memory."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.topic = topic
-        self._bootstrap = bootstrap
-        self._brokers = AsyncExitStack()
-
-    async def __aenter__(self) -> Town:
-        await self.broker().create([TopicSpec(self.topic, 3)])
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._brokers.aclose()
-
-    def broker(self) -> KafkaBroker:
-        made = KafkaBroker(Connection(bootstrap_servers=self._bootstrap))
-        self._brokers.push_async_callback(made.close)
-        return made
-
-    def part(self, number: int) -> TopicPartition:
-        return TopicPartition(self.topic, number)
-
-
-@pytest.fixture
-def town(request: pytest.FixtureRequest, unique: Callable[[], str]) -> Town:
-    return Town(request.getfixturevalue("kafka_bootstrap"), unique())
 
 
 async def in_step(reader: KafkaReader, producer: Producer, where: TopicPartition) -> None:
@@ -174,6 +116,7 @@ def test_a_reader_beside_a_producer_takes_what_one_far_away_takes(
     """Whoever writes, whatever is paused, however little may lie unread."""
     rng = random.Random(seed)
     monkeypatch.setattr(reader_module, "SHARED_S", rng.choice([0.0, 0.05, 10.0]))
+    monkeypatch.setattr(reader_module, "QUIET_S", rng.choice([0.0, 0.02, 10.0]))
 
     async def scene() -> None:
         async with town:

@@ -244,10 +244,11 @@ def test_a_frozen_broker_breaks_the_producer_in_time_and_the_reader_goes_on_afte
                 os.kill(pid, signal.SIGCONT)
             again = await later.producer("q")
             await again.send(where, b"after")
-            values = [record.value for record in await take(reader, 2)]
+            values: list[bytes | None] = []
             while b"after" not in values:  # what was lost may still have reached the broker, as a whole, in order
                 values += [record.value for record in await take(reader, 1)]
-            assert values in ([b"after"], [b"0", b"1", b"2", b"3", b"4", b"after"], [b"0", b"after"])
+            values = values[: values.index(b"after") + 1]  # or it was even slower
+            assert values in ([b"after"], [b"0", b"1", b"2", b"3", b"4", b"after"])
 
     run(scene())
     lines = [record.getMessage() for record in caplog.records if record.name == "akkafka.broker"]

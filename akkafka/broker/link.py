@@ -229,7 +229,9 @@ class Link:
     def drop(self, node: Node) -> None:
         """Close the connections to this broker at once; the next request makes a new one."""
         for key in [key for key in self._channels if key[0] == node]:
-            self._channels.pop(key).close()
+            channel = self._channels.pop(key, None)  # who hears that one is closed may have dropped the other already
+            if channel is not None:
+                channel.close()
 
     def abort(self) -> None:
         """Close all connections at once: nothing more leaves, no request can follow."""
@@ -240,8 +242,9 @@ class Link:
     async def close(self) -> None:
         """Close all connections and wait (shortly) until the sockets are gone."""
         self._closed = True
-        closing = [channel.close() for channel in self._channels.values()]
+        channels = list(self._channels.values())
         self._channels.clear()
+        closing = [channel.close() for channel in channels]
         if closing:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 1.0)

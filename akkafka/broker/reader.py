@@ -7,7 +7,8 @@ jump in the neighbour's offsets tells, it is not listened to for a while: each o
 for a long poll. What there is no room for comes from the log later; behind it the neighbour is heard again.
 
 Partitions of which nothing has come for a while are asked for by requests of their own, over a connection of their own:
-a broker looks at each partition that a request names, and most lanes of a network are at rest.
+a broker looks at each partition that a request names, and most lanes of a network are at rest. Of one that wakes the
+first records come at once, the next ones when it has joined the others: behind the request that is in flight for them.
 """
 
 from __future__ import annotations

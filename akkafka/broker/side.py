@@ -24,7 +24,7 @@ class SideChannel:
         self._broker, self._network, self._process = broker, network, process
         self._producer: Producer | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._untold: tuple[str, bytes] | None = None  # (topic, value) of the newest figures while nobody takes them
+        self._untold: tuple[str, bytes] | None = None  # (topic, value), the newest while nobody takes it
         self.dead_letters = 0
 
     def tell(self, body: Body) -> None:

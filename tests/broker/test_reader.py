@@ -9,7 +9,7 @@ import pytest
 
 from akkafka.broker import reader as reader_module
 from akkafka.broker.base import Producer
-from akkafka.broker.reader import QUIET_LINE, KafkaReader
+from akkafka.broker.reader import BUSY_LINE, QUIET_LINE, KafkaReader
 
 from .contract import append, take, values
 from .town import Asked, Town
@@ -37,6 +37,15 @@ async def until_apart(asked: Asked, reader: KafkaReader, producer: Producer, tow
         await take(reader, 1)
 
 
+async def apart_for_long(asked: Asked, town: Town) -> tuple[Producer, KafkaReader]:
+    """A producer and a reader of which a request for partitions 1 and 2 is in flight for two minutes; 0 is busy."""
+    producer, reader = await reader_of(town, range(3), LONG_MS)
+    while {1, 2} not in asked.names:
+        await append(producer, town.part(0), [b"busy"])
+        await take(reader, 1)
+    return producer, reader
+
+
 def test_lanes_at_rest_do_not_travel_in_the_requests_for_the_others(
     run: Run, town: Town, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,7 +54,7 @@ def test_lanes_at_rest_do_not_travel_in_the_requests_for_the_others(
             producer, reader = await reader_of(town, range(3), SHORT_MS)
             await until_apart(asked, reader, producer, town)
             monkeypatch.setattr(reader_module, "QUIET_S", 60.0)  # who is busy now stays so
-            reader._parts[town.part(1)].heard_at = reader._parts[town.part(2)].heard_at = 0.0
+            reader._parts[town.part(1)].heard_at = reader._parts[town.part(2)].heard_at = -math.inf
             before = len(asked.requests)
             for number in range(20):
                 await append(producer, town.part(0), [b"%d" % number])
@@ -63,15 +72,11 @@ def test_what_comes_of_a_lane_at_rest_comes_at_once_and_it_is_at_rest_no_more(
 
     async def scene() -> None:
         async with town:
-            producer, reader = await reader_of(town, range(3), LONG_MS)
-            await until_apart(asked, reader, producer, town)
-            while {1, 2} not in asked.names:  # in flight for two minutes
-                await append(producer, town.part(0), [b"busy"])
-                await take(reader, 1)
+            producer, reader = await apart_for_long(asked, town)
             await append(producer, town.part(1), [b"awake"])
             assert values(await take(reader, 1)) == [b"awake"]
             monkeypatch.setattr(reader_module, "QUIET_S", 60.0)
-            reader._parts[town.part(2)].heard_at = 0.0
+            reader._parts[town.part(2)].heard_at = -math.inf
             await append(producer, town.part(0), [b"busy"])
             await append(producer, town.part(1), [b"too"])
             assert sorted(filter(None, values(await take(reader, 2)))) == [b"busy", b"too"]
@@ -108,16 +113,32 @@ def test_what_is_asked_for_is_not_asked_for_once_more(
 
     async def scene() -> None:
         async with town:
-            producer, reader = await reader_of(town, range(3), LONG_MS)
-            await until_apart(asked, reader, producer, town)
-            while {1, 2} not in asked.names:  # in flight for two minutes
-                await append(producer, town.part(0), [b"busy"])
-                await take(reader, 1)
+            producer, reader = await apart_for_long(asked, town)
             reader._parts[town.part(1)].heard_at = math.inf  # as if a neighbour had written there
             before = len(asked.requests)
             for _ in range(3):
                 await append(producer, town.part(0), [b"busy"])
                 await take(reader, 1)
             assert asked.names[before:] == [{0}] * 3
+
+    run(scene())
+
+
+@pytest.mark.parametrize("line", [BUSY_LINE, QUIET_LINE])
+def test_whichever_connection_is_lost_reading_goes_on(
+    run: Run, town: Town, asked: Asked, monkeypatch: pytest.MonkeyPatch, line: int
+) -> None:
+    monkeypatch.setattr(reader_module, "QUIET_S", 0.2)
+
+    async def scene() -> None:
+        async with town:
+            producer, reader = await apart_for_long(asked, town)
+            (node,) = reader._link.nodes
+            channel = reader._link.channel(node, line)
+            assert channel is not None
+            channel._transport.abort()
+            await append(producer, town.part(0), [b"busy"])
+            await append(producer, town.part(2), [b"at rest"])
+            assert sorted(filter(None, values(await take(reader, 2)))) == [b"at rest", b"busy"]
 
     run(scene())

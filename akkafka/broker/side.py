@@ -14,7 +14,7 @@ from akkafka.protocol.messages import DeadLetter
 
 _HEAD_BYTES = 256
 _MAX_PENDING = 4 << 20  # of figures nobody took; more are dropped
-_LAST_WORDS_S = 5.0  # to deliver what was told at the end: a broker that collects its garbage is silent for a second
+_LAST_WORDS_S = 5.0  # to deliver what was told at the end: a busy broker may be silent for longer than one
 
 
 class SideChannel:

@@ -37,8 +37,9 @@ async def until_apart(asked: Asked, reader: KafkaReader, producer: Producer, tow
         await take(reader, 1)
 
 
-async def apart_for_long(asked: Asked, town: Town) -> tuple[Producer, KafkaReader]:
+async def apart_for_long(asked: Asked, town: Town, patch: pytest.MonkeyPatch) -> tuple[Producer, KafkaReader]:
     """A producer and a reader of which a request for partitions 1 and 2 is in flight for two minutes; 0 is busy."""
+    patch.setattr(reader_module, "QUIET_S", 0.2)
     producer, reader = await reader_of(town, range(3), LONG_MS)
     while {1, 2} not in asked.names:
         await append(producer, town.part(0), [b"busy"])
@@ -68,11 +69,9 @@ def test_lanes_at_rest_do_not_travel_in_the_requests_for_the_others(
 def test_what_comes_of_a_lane_at_rest_comes_at_once_and_it_is_at_rest_no_more(
     run: Run, town: Town, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "QUIET_S", 0.2)
-
     async def scene() -> None:
         async with town:
-            producer, reader = await apart_for_long(asked, town)
+            producer, reader = await apart_for_long(asked, town, monkeypatch)
             await append(producer, town.part(1), [b"awake"])
             assert values(await take(reader, 1)) == [b"awake"]
             monkeypatch.setattr(reader_module, "QUIET_S", 60.0)
@@ -109,11 +108,9 @@ def test_where_nothing_comes_one_request_names_all(
 def test_what_is_asked_for_is_not_asked_for_once_more(
     run: Run, town: Town, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "QUIET_S", 0.2)
-
     async def scene() -> None:
         async with town:
-            producer, reader = await apart_for_long(asked, town)
+            producer, reader = await apart_for_long(asked, town, monkeypatch)
             reader._parts[town.part(1)].heard_at = math.inf  # as if a neighbour had written there
             before = len(asked.requests)
             for _ in range(3):
@@ -128,11 +125,9 @@ def test_what_is_asked_for_is_not_asked_for_once_more(
 def test_whichever_connection_is_lost_reading_goes_on(
     run: Run, town: Town, asked: Asked, monkeypatch: pytest.MonkeyPatch, line: int
 ) -> None:
-    monkeypatch.setattr(reader_module, "QUIET_S", 0.2)
-
     async def scene() -> None:
         async with town:
-            producer, reader = await apart_for_long(asked, town)
+            producer, reader = await apart_for_long(asked, town, monkeypatch)
             (node,) = reader._link.nodes
             channel = reader._link.channel(node, line)
             assert channel is not None

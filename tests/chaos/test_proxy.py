@@ -14,16 +14,15 @@ from akkafka.broker.connection import Connection
 from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.broker.embedded.ports import free_port
 from akkafka.broker.kafka import KafkaBroker
-from akkafka.broker.network import Network, define
+from akkafka.broker.network import define
 from akkafka.broker.reading import read_to_end, reading
 from akkafka.broker.side import SideChannel
 from akkafka.cli.chaos.framing import FETCH, PRODUCE
 from akkafka.cli.chaos.proxy import Proxy
-from akkafka.cli.training.tail import figures_of
 from akkafka.protocol.figures import GateFigures
 
 from ..conftest import Run
-from ..pipeline.fleet import small_definition
+from ..pipeline.fleet import small_definition, versions_told
 
 pytestmark = pytest.mark.kafka
 
@@ -54,14 +53,6 @@ async def through(ports: tuple[int, int]) -> AsyncIterator[tuple[Proxy, KafkaBro
 async def values(broker: KafkaBroker, where: TopicPartition) -> list[bytes | None]:
     async with reading(broker, "values") as reader:
         return [record.value async for record in read_to_end(broker, reader, where)]
-
-
-async def versions_told(broker: KafkaBroker, network: Network) -> list[int]:
-    """Of gates, by their figures in the log."""
-    where = TopicPartition(network.topics.metrics, 0)
-    async with reading(broker, "told") as reader:
-        found = [figures_of(network, record) async for record in read_to_end(broker, reader, where)]
-    return [body.version for _, _, body in filter(None, found) if isinstance(body, GateFigures)]
 
 
 async def topic(broker: KafkaBroker, name: str) -> TopicPartition:

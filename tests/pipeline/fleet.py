@@ -15,12 +15,14 @@ from akkafka.broker.base import Broker, Reader, Record, TopicPartition
 from akkafka.broker.network import Network, define
 from akkafka.broker.process import process_name
 from akkafka.broker.reading import read_to_end, reading
+from akkafka.cli.training.tail import figures_of
 from akkafka.gate.recovery import read_entry
 from akkafka.gate.restore import counting_rule, restore
 from akkafka.gate.shell import Gate
 from akkafka.gate.state import GateState, initial_state, pass_over
 from akkafka.protocol.config import load_config
 from akkafka.protocol.definition import Definition
+from akkafka.protocol.figures import GateFigures
 from akkafka.protocol.messages import JournalRecord
 from akkafka.sentinel.source import Wanted
 from akkafka.sentinel.train import TrainSentinel
@@ -41,6 +43,14 @@ SMALL = (
 def small_definition(*overrides: str) -> Definition:
     """The digits network with few lanes and large batches: an epoch has 6 batches."""
     return load_config(None, (*SMALL, *overrides)).definition
+
+
+async def versions_told(broker: Broker, network: Network) -> list[int]:
+    """What gates tell of themselves, as the log has it."""
+    where = TopicPartition(network.topics.metrics, 0)
+    async with reading(broker, "told") as reader:
+        found = [figures_of(network, record) async for record in read_to_end(broker, reader, where)]
+    return [body.version for _, _, body in filter(None, found) if isinstance(body, GateFigures)]
 
 
 class Fleet:

@@ -117,6 +117,16 @@ def test_updates_of_a_gate_add_up_over_its_processes() -> None:
     assert (row.updates, row.staleness_mean, row.staleness_max, row.version) == (25, 2.0, 5, 25)
 
 
+def test_updates_that_a_killed_process_has_not_told_count_as_their_versions_exist() -> None:
+    board = Board((0,))
+    board.take("killed", 1, gate(state="standby"))
+    board.take("killed", 2, gate(updates=10, staleness_sum=30, version=110))
+    board.take("next", 3, gate(updates=0, version=113))  # what the journal has
+    board.take("next", 4, gate(updates=5, staleness_sum=0, version=118))
+    row = board.gates[0]
+    assert (row.updates, row.version, row.staleness_mean) == (18, 118, 2.0)
+
+
 def test_idle_beats_do_not_dilute_how_busy_a_gate_is() -> None:
     board = Board((0,))
     board.take("p", 1, gate(updates=0, busy=0.0))

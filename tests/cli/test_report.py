@@ -102,7 +102,9 @@ def test_report_has_every_field_that_is_promised(tmp_path: Path) -> None:
         for n in range(20)
     ]
     board.take("t", 0, TrainFigures(batches=rows))
-    board.take("g", 0, GateFigures(gate=0, name="fc1", state="working", updates=4, staleness_sum=6, rss_bytes=123))
+    board.take(
+        "g", 0, GateFigures(gate=0, name="fc1", state="working", version=4, updates=4, staleness_sum=6, rss_bytes=123)
+    )
     board.close()
     facts = {"network": "n", "definition_hash": "h", "seed": 1, "broker": {}, "wall_seconds": 9.0}
     write_json(tmp_path / "r.json", figures(board, {0: "abc"}, facts))

@@ -176,6 +176,7 @@ def test_a_killed_gate_is_started_again_and_no_batch_is_lost(
     assert epochs == list(range(1, epochs[-1] + 1))
     versions = [gate["version"] for gate in figures["gates"]]
     assert versions[0] == versions[1], first.said  # nothing is left on the way
+    assert [gate["updates"] for gate in figures["gates"]] == versions  # also those that the killed one did not tell of
 
     second = train(*words, "--epochs", str(epochs[-1] + 1))
     assert second.end() == 0, second.said

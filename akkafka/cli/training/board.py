@@ -65,13 +65,14 @@ class GateRow:
     numerics: str = ""
     seen_ms: int = 0
     applied: dict[int, int] = field(default_factory=dict)  # lane -> next seq
+    begun: int | None = None  # the version before the first update of this training
     by_process: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (updates, sum of staleness)
     spoiled: dict[str, tuple[int, int]] = field(default_factory=dict)  # process -> (void batches, zeroed ones)
 
     @property
     def updates(self) -> int:
-        """By all processes that were seen."""
-        return sum(updates for updates, _ in self.by_process.values())
+        """In this training: by the versions, as a process that is killed has not told of its last ones."""
+        return 0 if self.begun is None else self.version - self.begun
 
     @property
     def voids(self) -> int:
@@ -85,8 +86,9 @@ class GateRow:
 
     @property
     def staleness_mean(self) -> float:
-        """Over all updates that were seen."""
-        return sum(total for _, total in self.by_process.values()) / self.updates if self.updates else 0.0
+        """Over all updates that processes have told of."""
+        told = sum(updates for updates, _ in self.by_process.values())
+        return sum(total for _, total in self.by_process.values()) / told if told else 0.0
 
     @property
     def busy(self) -> float:
@@ -107,6 +109,8 @@ class GateRow:
         self.name = figures.name
         if figures.state != "standby" or not self.state:  # who stands by is not what the gate does
             self.state, self.waiting_for = figures.state, figures.waiting_for
+        if self.begun is None and figures.state != "standby":
+            self.begun = max(0, figures.version - figures.updates)
         self.version = max(self.version, figures.version)
         self.staleness_max = max(self.staleness_max, figures.staleness_max)
         self.rss_bytes = max(self.rss_bytes, figures.rss_bytes)

@@ -19,8 +19,10 @@ from akkafka.cli.training.report import (
     write_json,
     write_weights,
 )
+from akkafka.cli.training.show import summary
 from akkafka.errors import ConfigError
-from akkafka.protocol.figures import BatchFigures, GateFigures, TrainFigures
+from akkafka.protocol.figures import BatchFigures, GateFigures, SentinelFigures, TrainFigures
+from akkafka.protocol.messages import Mode
 
 S = 1_000_000_000
 
@@ -37,6 +39,17 @@ def test_rate_is_that_behind_the_warm_up() -> None:
 def test_at_least_ten_batches_are_warm_up() -> None:
     rate = steady_rate([(n * S, 10) for n in range(15)])
     assert (rate.cut, rate.counted, rate.samples_per_second) == (10, 5, 10.0)
+
+
+def test_the_search_for_a_window_is_warm_up_if_enough_batches_are_behind_it() -> None:
+    slow, quick = [(n * S, 100) for n in range(60)], [(59 * S + n * S // 10, 100) for n in range(1, 41)]
+    found = steady_rate([*slow, *quick], settled_ns=59 * S)
+    assert (found.cut, found.counted, found.samples_per_second) == (60, 40, 1000.0)
+    assert "the first 60 batches (the search for a window)" in found.said
+    late = steady_rate([*slow, *quick], settled_ns=59 * S + 3_100_000_000)  # nine batches are behind it
+    assert late == steady_rate([*slow, *quick])
+    early = steady_rate([*slow, *quick], settled_ns=10 * S)  # within the usual warm-up
+    assert early == late and "search" not in early.said
 
 
 def test_the_order_in_which_figures_come_does_not_matter() -> None:
@@ -123,4 +136,23 @@ def test_report_has_every_field_that_is_promised(tmp_path: Path) -> None:
         "weights_sha256": "abc",
     }.items() <= gate.items()
     assert {"staleness_max", "busy"} <= gate.keys()
-    assert report["validations"] == []
+    assert report["validations"] == [] and report["windows"] == []
+
+
+def test_a_window_that_was_found_is_in_report_and_summary_and_begins_the_steady_state() -> None:
+    board = Board((0,))
+    homes = [(n * S, 8) for n in range(40)] + [(39 * S + n * S // 10, 8) for n in range(1, 61)]
+    rows = [
+        BatchFigures(lane=0, seq=n, epoch=0, batch=n, samples=8, loss=0.5, correct=4, home_ns=at, latency_ms=1.0)
+        for n, (at, _) in enumerate(homes)
+    ]
+    board.take("t", 0, TrainFigures(batches=rows))
+    beat = SentinelFigures(role=Mode.TRAIN, state="working", window=8)
+    board.take("t", 20_000, beat)
+    assert board.settled_ns == 0
+    for at_ms, window in ((39_000, 6), (41_000, 6), (42_000, 12)):  # the last one: on trial anew, it may have changed
+        board.take("t", at_ms, beat.model_copy(update={"window": window, "window_why": "fc1 is busy"}))
+    report = figures(board, {}, {})
+    assert report["windows"] == [{"window": 6, "why": "fc1 is busy"}]
+    assert report["samples_per_second"] == pytest.approx(80.0)
+    assert "window 6: fc1 is busy" in summary(board, 1.0, 1.0)

@@ -36,6 +36,15 @@ class PassLine:
     took_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class FoundWindow:
+    """What a sentinel has found with `window = "auto"`."""
+
+    window: int
+    why: str
+    at_ms: int  # wall clock
+
+
 @dataclass(slots=True)
 class _Epoch:
     samples: int = 0
@@ -132,6 +141,7 @@ class Board:
     passes: list[PassLine] = field(default_factory=list)
     gates: dict[int, GateRow] = field(default_factory=dict)
     sentinels: dict[str, SentinelFigures] = field(default_factory=dict)
+    windows: dict[str, FoundWindow] = field(default_factory=dict)  # by the sentinel that has found it
     _heard: dict[int, Heard] = field(default_factory=dict)  # by lane
     _open: dict[int, _Epoch] = field(default_factory=dict)
     _reached: dict[int, int] = field(default_factory=dict)  # lane -> epoch of its newest batch
@@ -147,6 +157,7 @@ class Board:
                 self.gates.setdefault(body.gate, GateRow(body.gate)).take(process, time_ms, body)
             case SentinelFigures():
                 self.sentinels[process] = body
+                self._window(process, time_ms, body)
                 self._finished.update(lane.lane for lane in body.lanes if lane.finished)
             case PassFigures() if body.role is Mode.VALIDATE:
                 since = max(0.0, time_ms / 1e3 - self.begun_ns / 1e9) if self.begun_ns else 0.0
@@ -194,6 +205,16 @@ class Board:
         """(void batches, at every gate; zeroed ones, at the gate that has most), as far as was seen."""
         rows = self.gates.values()
         return max((row.voids for row in rows), default=0), max((row.zeroed for row in rows), default=0)
+
+    @property
+    def settled_ns(self) -> int:
+        """Wall clock from which on every sentinel that searched for a window has worked with what it found; else 0."""
+        return max((found.at_ms for found in self.windows.values()), default=0) * 1_000_000
+
+    def _window(self, process: str, time_ms: int, told: SentinelFigures) -> None:
+        known = self.windows.get(process)
+        if told.window_why and (known is None or known.why != told.window_why):
+            self.windows[process] = FoundWindow(told.window, told.window_why, time_ms)
 
     # --- epochs -----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from akkafka.cli.training.report import (
     Weights,
     check_writable,
     figures,
-    steady_rate,
+    rate_of,
     weights_sha256,
     write_json,
     write_weights,
@@ -305,7 +305,7 @@ class _Training:
     def _end(self, conducting: Conducting, finished: bool) -> int:
         self.show.close()
         supervision, board = conducting.supervision, conducting.board
-        rate = steady_rate(board.homes.portions, board.homes.each).samples_per_second
+        rate = rate_of(board).samples_per_second
         for line in summary(board, rate, time.monotonic() - self.begun):
             print(line)
         sys.stdout.flush()

@@ -27,32 +27,43 @@ class Rate:
     cut: int  # batches taken as warm-up
     counted: int  # batches behind them
     seconds: float  # that those took
+    searched: bool = False  # what was cut off is the search for a window
 
     @property
     def said(self) -> str:
         """How it was measured."""
         if not self.counted:
             return f"not measured: fewer than {WARM_LEAST + 2} batches came home"
+        why = "the search for a window" if self.searched else f"{WARM_SHARE:.0%}, at least {WARM_LEAST}"
         return (
             f"{self.counted} batches in {self.seconds:.3f} s, by the times they came home; "
-            f"cut as warm-up: the first {self.cut} batches ({WARM_SHARE:.0%}, at least {WARM_LEAST})"
+            f"cut as warm-up: the first {self.cut} batches ({why})"
         )
 
 
-def steady_rate(portions: Sequence[tuple[int, int]], each: int = 1) -> Rate:
+def steady_rate(portions: Sequence[tuple[int, int]], each: int = 1, settled_ns: int = 0) -> Rate:
     """From (home in ns of wall clock, samples) of every `each` batches: the samples behind the warm-up over the time
     they took.
 
     The clock starts when the last batch of the warm-up is home. No rate for fewer than two portions behind it.
+    `settled_ns`: when a window was found; what came home before is warm-up, too, if enough came home behind it.
     """
     ordered = sorted(portions)
-    cut = max(WARM_LEAST, int(len(ordered) * WARM_SHARE))
+    usual = max(WARM_LEAST, int(len(ordered) * WARM_SHARE))
+    searched = sum(home <= settled_ns for home, _ in ordered)
+    cut = searched if usual < searched <= len(ordered) - WARM_LEAST else usual
     rest = ordered[cut:]
     if len(rest) < 2:
         return Rate(0.0, min(cut, len(ordered)) * each, 0, 0.0)
     seconds = (rest[-1][0] - ordered[cut - 1][0]) / 1e9
     samples = sum(count for _, count in rest)
-    return Rate(samples / seconds if seconds > 0 else 0.0, cut * each, len(rest) * each, seconds)
+    rate = samples / seconds if seconds > 0 else 0.0
+    return Rate(rate, cut * each, len(rest) * each, seconds, searched=cut > usual)
+
+
+def rate_of(board: Board) -> Rate:
+    """Of the training that is on the board."""
+    return steady_rate(board.homes.portions, board.homes.each, board.settled_ns)
 
 
 Weights = Mapping[str, NDArray[Any]]
@@ -104,11 +115,12 @@ def figures(board: Board, hashes: Mapping[int, str], facts: Mapping[str, Any]) -
 
     `facts`: what is not on the board (network, definition_hash, seed, broker, wall_seconds, …).
     """
-    rate = steady_rate(board.homes.portions, board.homes.each)
+    rate = rate_of(board)
     return {
         **facts,
         "samples_per_second": rate.samples_per_second,
         "samples_per_second_measured": rate.said,
+        "windows": [{"window": found.window, "why": found.why} for found in board.windows.values()],
         "epochs": [
             {
                 "epoch": line.epoch,

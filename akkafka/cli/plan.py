@@ -2,7 +2,8 @@
 
 Measured: each gate's forward, backward and update of one batch of zeros on one thread, with rounding for narrow edges,
 and writing and reading its messages. Added: what a gate's process spends per batch besides, in Python and client, and
-what broker and sentinel spend (`akkafka bench pipeline` measures all three; the figures below are from there). A
+what broker and sentinel spend: so much a batch, and for each byte that is written into the log, which the broker takes
+in, keeps and gives out (`akkafka bench pipeline` measures all of it; the figures below are from there, on two cores). A
 process is one after the other, as its Python is; so with gates given to processes, a batch takes at least
 
     max(the busiest process, all the work / cores)
@@ -35,7 +36,8 @@ from akkafka.protocol.definition import Definition
 from akkafka.protocol.messages import Array, Backward, Forward, Mode
 
 GATE_MS = 3.0  # CPU of a gate's process a batch, besides its computing
-REST_MS = 10.0  # CPU of broker and sentinel a batch
+REST_MS = 6.5  # CPU of broker and sentinel a batch, with whatever in it
+WRITTEN_MS = 3.7  # of the broker for each MB (10^6 bytes) of edges and journals
 NEAR = 1.05
 REPEATS = 5
 
@@ -48,6 +50,7 @@ class Cost:
     compute_ms: float  # forward, backward, update
     codec_ms: float  # its two messages, written and read
     out_bytes: int  # what it sends on
+    written_bytes: int = 0  # that, its input's gradient and its journal's record
 
     @property
     def own_ms(self) -> float:
@@ -67,6 +70,12 @@ class Placement:
     def layers(self) -> list[str]:
         """As `run.processes` has them."""
         return [str(g.start) if len(g) == 1 else f"{g.start}-{g.stop - 1}" for g in self.groups]
+
+
+def rest_ms(costs: Sequence[Cost]) -> float:
+    """CPU of broker and sentinel a batch; the loss's gradient is as large as the last gate's result."""
+    written = sum(cost.written_bytes for cost in costs) + costs[-1].out_bytes
+    return REST_MS + WRITTEN_MS * written / 1e6
 
 
 def placements(loads: Sequence[float], rest_ms: float, cores: int) -> list[Placement]:
@@ -108,7 +117,7 @@ def plan(path: Path | None, overrides: Sequence[str], cores: int | None, data_di
     definition = load_config(path, overrides, data_dir=data_dir).definition
     cores = cores or cores_here()
     costs = measured(definition)
-    found = placements([cost.own_ms for cost in costs], REST_MS, cores)
+    found = placements([cost.own_ms for cost in costs], rest_ms(costs), cores)
     return lines(definition, costs, found, cores)
 
 
@@ -135,7 +144,7 @@ def lines(definition: Definition, costs: Sequence[Cost], found: Sequence[Placeme
         "",
         *table([f"processes, {cores} cores", "busiest ms", "batch ms", "samples/s at most", ""], ways),
         "",
-        f"assumed besides: {GATE_MS:g} ms of CPU a batch in each gate, {REST_MS:g} ms in broker and sentinel",
+        f"assumed besides: {GATE_MS:g} ms of CPU a batch in each gate, {rest_ms(costs):.1f} ms in broker and sentinel",
         f"each gate: {threads_of(len(costs), cores)} BLAS thread(s)",
         f"[run] processes = [{told}]    (or --set 'run.processes=[{told}]')",
     ]
@@ -168,11 +177,13 @@ def _measured(definition: Definition, gate: int, x: Array, rng: np.random.Genera
     back = Backward(run, 0, 0, (), 0, dy)
     hop = state.hop(0)
     backward = e.ComputeBackward(0, back, hop, state.params, there.tape, None, state, 0)
+    applied = model.backward(backward)
     compute = _median(lambda: model.forward(forward)) + _median(lambda: model.backward(backward))
     out = Forward(run, Mode.TRAIN, 0, 0, Cursor(0, 0), Cursor(0, 1), (hop,), there.y)
     codec = _median(lambda: wire.decode(wire.encode(out))) + _median(lambda: wire.decode(wire.encode(back)))
     given = model.layer.forward(state.params, x, Pass(False, 0))[0]
-    return Cost(definition.gates[gate].name, compute, codec, there.y.nbytes), given
+    written = there.y.nbytes + (0 if applied.dx is None else applied.dx.nbytes) + len(applied.value)
+    return Cost(definition.gates[gate].name, compute, codec, there.y.nbytes, written), given
 
 
 def _median(work: Callable[[], object]) -> float:

@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akkafka.cli.plan import NEAR, Cost, lines, measured, partition, placements, proposed
+from akkafka.cli.plan import NEAR, REST_MS, WRITTEN_MS, Cost, lines, measured, partition, placements, proposed, rest_ms
 from akkafka.protocol.config import load_config
 
 loads = st.lists(st.floats(0, 100), min_size=1, max_size=7)
@@ -50,6 +50,11 @@ def test_costs_are_measured_of_every_gate_and_told_with_what_to_set() -> None:
     assert [cost.name for cost in costs] == ["fc1", "fc2", "fc3"]
     assert all(cost.compute_ms > 0 and cost.codec_ms > 0 for cost in costs)
     assert [cost.out_bytes for cost in costs] == [32 * 48 * 2, 32 * 24 * 2, 32 * 10 * 4]
+    digits = ((64, 48), (48, 24), (24, 10))
+    for cost, (wide, narrow) in zip(costs, digits, strict=True):
+        input_gradient = 0 if cost is costs[0] else 32 * wide * 2
+        least = cost.out_bytes + input_gradient + 4 * (wide + 1) * narrow  # a gradient in the journal is float32
+        assert least < cost.written_bytes < least + 500
     told = lines(definition, costs, placements([9.0, 1.0, 1.0], 0.0, 4), 4)
     assert any('--set \'run.processes=["0", "1-2"]\'' in line for line in told)
 
@@ -59,3 +64,8 @@ def test_a_gate_that_computes_more_costs_more() -> None:
     first, _, last = measured(wide)
     assert first.compute_ms > last.compute_ms and first.own_ms > last.own_ms
     assert Cost("fc1", 0.0, 0.0, 0).own_ms > 0, "Python's and the client's share"
+
+
+def test_every_byte_that_is_written_costs_the_broker() -> None:
+    costs = [Cost("a", 0.0, 0.0, 1_000_000, 3_000_000), Cost("b", 0.0, 0.0, 500_000, 1_500_000)]
+    assert rest_ms(costs) == REST_MS + 5 * WRITTEN_MS, "and the loss's gradient, as large as the last result"

@@ -31,6 +31,8 @@ from akkafka.broker.embedded import BrokerSettings, acquire, status
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.errors import BrokerError
 
+from ..living import freeze
+
 if TYPE_CHECKING:
     from tests.conftest import Run
 
@@ -145,6 +147,7 @@ def test_without_the_c_extension_it_refuses_and_says_how_to_get_it() -> None:
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.errors import BrokerError
+from ..living import freeze
 import asyncio
 async def main():
     try:
@@ -227,7 +230,7 @@ def test_a_frozen_broker_breaks_the_producer_in_time_and_the_reader_goes_on_afte
             reader.assign({where: 0})
             assert len(await take(reader, 1)) == 1
             pid = jvm(state_dir)
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
             try:
                 async with asyncio.timeout(LIMIT):
                     lost = [producer.send(where, b"%d" % n) for n in range(5)]

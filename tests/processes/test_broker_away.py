@@ -14,6 +14,7 @@ from akkafka.broker.embedded import BrokerSettings, acquire, status
 from akkafka.broker.network import define
 
 from ..conftest import Run
+from ..living import freeze
 from ..pipeline.fleet import small_definition
 from .fleet import Processes, Watch, connected
 
@@ -59,7 +60,7 @@ async def _kill_for_a_while(state_dir: Path) -> None:
     """SIGKILL Kafka, and keep its supervisor from starting it again: this is the outage itself, nothing waits by it."""
     found = status(state_dir)
     assert found.pid is not None and found.jvm_pid is not None, "the broker runs"
-    os.kill(found.pid, signal.SIGSTOP)
+    freeze(found.pid)
     os.kill(found.jvm_pid, signal.SIGKILL)
     await asyncio.sleep(AWAY_S)
     os.kill(found.pid, signal.SIGCONT)

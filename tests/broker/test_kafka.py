@@ -147,7 +147,6 @@ def test_without_the_c_extension_it_refuses_and_says_how_to_get_it() -> None:
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.errors import BrokerError
-from ..living import freeze
 import asyncio
 async def main():
     try:

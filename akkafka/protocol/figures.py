@@ -119,6 +119,11 @@ def reading(metrics: Mapping[str, float], between: str = ", ") -> str:
     )
 
 
+def found_window(window: int, why: str) -> str:
+    """What `window = "auto"` has come to, for eyes."""
+    return f"window {window}: {why}"
+
+
 Body = GateFigures | TrainFigures | SentinelFigures | PassFigures
 _BODY: TypeAdapter[Body] = TypeAdapter(Annotated[Body, Field(discriminator="kind")])
 

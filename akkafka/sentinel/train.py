@@ -24,6 +24,7 @@ from akkafka.protocol.figures import (
     LaneFigures,
     SentinelFigures,
     TrainFigures,
+    found_window,
     from_message,
 )
 from akkafka.protocol.messages import Backward, Figures, Forward, Mode
@@ -306,7 +307,7 @@ class TrainSentinel:
         if choice is not None:
             self._do(e.WindowSet(choice.window))
             if choice.settled:
-                say(f"window {choice.window}: {choice.why}")
+                say(found_window(choice.window, choice.why))
 
     def _told(self, body: SentinelFigures) -> None:
         for lane in body.lanes:

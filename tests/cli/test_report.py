@@ -19,7 +19,7 @@ from akkafka.cli.training.report import (
     write_json,
     write_weights,
 )
-from akkafka.cli.training.show import summary
+from akkafka.cli.training.show import PlainShow, Scene, summary
 from akkafka.errors import ConfigError
 from akkafka.protocol.figures import BatchFigures, GateFigures, SentinelFigures, TrainFigures
 from akkafka.protocol.messages import Mode
@@ -156,3 +156,15 @@ def test_a_window_that_was_found_is_in_report_and_summary_and_begins_the_steady_
     assert report["windows"] == [{"window": 6, "why": "fc1 is busy"}]
     assert report["samples_per_second"] == pytest.approx(80.0)
     assert "window 6: fc1 is busy" in summary(board, 1.0, 1.0)
+
+
+def test_a_window_is_said_once_when_it_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    board, show = Board((0,)), PlainShow()
+    scene = Scene(board, epochs=1, title="network n", phase="training", begun=0.0)
+    beat = SentinelFigures(role=Mode.TRAIN, state="working", window=6, window_why="fc1 is busy")
+    for at_ms in (0, 200, 400):
+        board.take("t", at_ms, beat)
+        show.refresh(scene)
+    board.take("t", 600, beat.model_copy(update={"window": 3, "window_why": "fc2 is busier"}))
+    show.refresh(scene)
+    assert capsys.readouterr().out.splitlines() == ["window 6: fc1 is busy", "window 3: fc2 is busier"]

@@ -37,7 +37,7 @@ from akkafka.cli.training.report import check_writable, write_json
 from akkafka.data import data_dir_from_env
 from akkafka.errors import NetworkError, ProtocolError
 from akkafka.protocol import wire
-from akkafka.protocol.figures import GateFigures, SentinelFigures, TrainFigures, from_message
+from akkafka.protocol.figures import GateFigures, SentinelFigures, TrainFigures, found_window, from_message
 from akkafka.protocol.messages import Backward, Figures, Mode
 
 WARM_S = 4.0  # behind the first batch: windows are full, caches are warm
@@ -136,7 +136,7 @@ def lines(found: Sequence[Steady], trips: Sequence[waterfall.Trip], names: Seque
     cells.append(["all", f"{median(sums):.2f}", "", ""])
     out = [
         f"samples/s: {median(rates):,.0f} (median of {len(rates)}), {rates[0]:,.0f} to {rates[-1]:,.0f}",
-        *(f"window {one.window}: {one.window_why}" for one in found if one.window_why),
+        *(found_window(one.window, one.window_why) for one in found if one.window_why),
         "",
         *table(["process", "CPU ms a batch", "cores", "RSS MiB"], cells),
     ]

@@ -208,7 +208,7 @@ class Board:
 
     @property
     def settled_ns(self) -> int:
-        """Wall clock from which on every sentinel that searched for a window has worked with what it found; else 0."""
+        """Wall clock at which the last window was found; 0 if none was."""
         return max((found.at_ms for found in self.windows.values()), default=0) * 1_000_000
 
     def _window(self, process: str, time_ms: int, told: SentinelFigures) -> None:

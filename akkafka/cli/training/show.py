@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from akkafka.cli.console import size, spoiled_words, table
 from akkafka.cli.training.board import Board, EpochLine, FoundWindow, PassLine
-from akkafka.protocol.figures import reading
+from akkafka.protocol.figures import found_window, reading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -77,26 +77,22 @@ def progress_line(scene: Scene, now_ns: int) -> str:
     )
 
 
-def window_line(found: FoundWindow) -> str:
-    """What `window = "auto"` has come to."""
-    return f"window {found.window}: {found.why}"
-
-
 @dataclass(slots=True)
 class _News:
     """Lines that have not been said yet."""
 
     epochs: int = 0
     passes: int = 0
-    windows: dict[str, FoundWindow] = field(default_factory=dict)
+    windows: set[FoundWindow] = field(default_factory=set)
 
     def lines(self, scene: Scene) -> list[str]:
         board = scene.board
         fresh = [epoch_line(line, scene.epochs) for line in board.epochs[self.epochs :]]
         fresh += [pass_line(line) for line in board.passes[self.passes :]]
         self.epochs, self.passes = len(board.epochs), len(board.passes)
-        fresh += [window_line(found) for name, found in board.windows.items() if self.windows.get(name) != found]
-        self.windows = dict(board.windows)
+        found = [window for window in board.windows.values() if window not in self.windows]
+        self.windows.update(found)
+        fresh += [found_window(window.window, window.why) for window in found]
         return fresh
 
 
@@ -218,6 +214,6 @@ def summary(board: Board, samples_per_second: float, wall_s: float) -> list[str]
     if board.passes:
         final = board.passes[-1]
         facts.insert(1 if board.epochs else 0, f"validation: loss {final.loss:.4f}, {reading(final.metrics)}")
-    facts += [window_line(found) for found in board.windows.values()]
+    facts += [found_window(found.window, found.why) for found in board.windows.values()]
     facts += [told for told in [spoiled_words(*board.spoiled)] if told]
     return ["", *table(head, rows), "", *facts]

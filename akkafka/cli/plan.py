@@ -3,8 +3,10 @@
 Measured: each gate's forward, backward and update of one batch of zeros on one thread, with rounding for narrow edges,
 and writing and reading its messages. Added: what a gate's process spends per batch besides, in Python and client, and
 what broker and sentinel spend: so much a batch, and for each byte that is written into the log, which the broker takes
-in, keeps and gives out (`akkafka bench pipeline` measures all of it; the figures below are from there, on two cores). A
-process is one after the other, as its Python is; so with gates given to processes, a batch takes at least
+in, keeps and gives out. The figures below are of `akkafka train` on two cores over a broker that had been up for a
+minute, with batches of .8, 6.7 and 10.7 MB (mnist.toml, `--net mlp-wide` with bfloat16 and float32 edges); one that has
+just started compiles, and takes two to three times as much (`akkafka bench pipeline` has such a one). A process is one
+after the other, as its Python is; so with gates given to processes, a batch takes at least
 
     max(the busiest process, all the work / cores)
 
@@ -50,7 +52,7 @@ class Cost:
     compute_ms: float  # forward, backward, update
     codec_ms: float  # its two messages, written and read
     out_bytes: int  # what it sends on
-    written_bytes: int = 0  # that, its input's gradient and its journal's record
+    written_bytes: int  # that, its input's gradient and its journal's record
 
     @property
     def own_ms(self) -> float:
@@ -72,7 +74,7 @@ class Placement:
         return [str(g.start) if len(g) == 1 else f"{g.start}-{g.stop - 1}" for g in self.groups]
 
 
-def rest_ms(costs: Sequence[Cost]) -> float:
+def rest_of(costs: Sequence[Cost]) -> float:
     """CPU of broker and sentinel a batch; the loss's gradient is as large as the last gate's result."""
     written = sum(cost.written_bytes for cost in costs) + costs[-1].out_bytes
     return REST_MS + WRITTEN_MS * written / 1e6
@@ -117,7 +119,7 @@ def plan(path: Path | None, overrides: Sequence[str], cores: int | None, data_di
     definition = load_config(path, overrides, data_dir=data_dir).definition
     cores = cores or cores_here()
     costs = measured(definition)
-    found = placements([cost.own_ms for cost in costs], rest_ms(costs), cores)
+    found = placements([cost.own_ms for cost in costs], rest_of(costs), cores)
     return lines(definition, costs, found, cores)
 
 
@@ -144,7 +146,7 @@ def lines(definition: Definition, costs: Sequence[Cost], found: Sequence[Placeme
         "",
         *table([f"processes, {cores} cores", "busiest ms", "batch ms", "samples/s at most", ""], ways),
         "",
-        f"assumed besides: {GATE_MS:g} ms of CPU a batch in each gate, {rest_ms(costs):.1f} ms in broker and sentinel",
+        f"assumed besides: {GATE_MS:g} ms of CPU a batch in each gate, {rest_of(costs):.1f} ms in broker and sentinel",
         f"each gate: {threads_of(len(costs), cores)} BLAS thread(s)",
         f"[run] processes = [{told}]    (or --set 'run.processes=[{told}]')",
     ]

@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akkafka.cli.plan import NEAR, REST_MS, WRITTEN_MS, Cost, lines, measured, partition, placements, proposed, rest_ms
+from akkafka.cli.plan import NEAR, REST_MS, WRITTEN_MS, Cost, lines, measured, partition, placements, proposed, rest_of
 from akkafka.protocol.config import load_config
 
 loads = st.lists(st.floats(0, 100), min_size=1, max_size=7)
@@ -63,9 +63,9 @@ def test_a_gate_that_computes_more_costs_more() -> None:
     wide = load_config(None, ["batch_size=512", "gate.fc1.layers.1.out=1024", "gate.fc2.layers.0.out=8"]).definition
     first, _, last = measured(wide)
     assert first.compute_ms > last.compute_ms and first.own_ms > last.own_ms
-    assert Cost("fc1", 0.0, 0.0, 0).own_ms > 0, "Python's and the client's share"
+    assert Cost("fc1", 0.0, 0.0, 0, 0).own_ms > 0, "Python's and the client's share"
 
 
 def test_every_byte_that_is_written_costs_the_broker() -> None:
     costs = [Cost("a", 0.0, 0.0, 1_000_000, 3_000_000), Cost("b", 0.0, 0.0, 500_000, 1_500_000)]
-    assert rest_ms(costs) == REST_MS + 5 * WRITTEN_MS, "and the loss's gradient, as large as the last result"
+    assert rest_of(costs) == REST_MS + 5 * WRITTEN_MS, "and the loss's gradient, as large as the last result"

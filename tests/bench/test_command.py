@@ -47,6 +47,6 @@ def test_akkafka_and_a_peer_stand_side_by_side(
     assert [turn["contender"] for turn in told["rounds"]] == ["akkafka", "akkafka wire.edges=bfloat16", "in-process"]
     assert all(turn["samples_per_second"] > 0 for turn in told["rounds"])
     assert "akkafka.gate 2" in told["rounds"][0]["cpu_seconds"]
-    assert told["target"] == 0.2 and told["contenders"][2]["seconds_to_target"] > 0
+    assert told["target"] == 0.2 and all(one["seconds_to_target"] > 0 for one in told["contenders"])
     head = ran.out.splitlines()[0]
     assert head.startswith("contender") and head.endswith("s to 20.0%")

@@ -235,18 +235,9 @@ def test_ours_takes_its_figures_from_the_report(tmp_path: Path) -> None:
     assert turn.outcome(tmp_path / "none") == Outcome(5.0, "so", 1.0, 0.75, {"broker": "embedded"})
 
 
-@pytest.mark.parametrize(("target", "seconds"), [(0.5, 2.0), (0.7, 4.0), (0.9, None)])
-def test_ours_has_reached_a_target_when_a_validation_says_so(
-    tmp_path: Path, target: float, seconds: float | None
+def test_for_a_targets_time_ours_keeps_its_log_and_is_not_validated_beside_its_training(
+    tmp_path: Path,
 ) -> None:
-    told = {
-        "samples_per_second": 5.0,
-        "samples_per_second_measured": "so",
-        "epochs": [],
-        "validations": [{"seconds": 2.0, "accuracy": 0.5}, {"seconds": 4.0, "accuracy": 0.75}, {"seconds": 6.0}],
-        "broker": {"kind": "embedded"},
-    }
-    turn = Akkafka(Path("mnist"), 2, target=target).turn(tmp_path)
-    (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
-    assert turn.outcome(tmp_path / "none").seconds_to_target == seconds
-    assert "run.validate_every=0.5" in turn.command
+    plain, timed = Akkafka(Path("mnist"), 2), Akkafka(Path("mnist"), 2, ("run.validate_every=9",), target=0.9)
+    more = ["--keep-log", "--set", "run.validate_every=3600.0", "--set", "run.validate_every=9"]  # the last one counts
+    assert list(timed.turn(tmp_path).command) == [*plain.turn(tmp_path).command, *more]

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 from akkafka.cli.bench.environment import pinned, python_of
 from akkafka.cli.bench.figures import OURS, Outcome
 from akkafka.cli.bench.peers import PEERS
-from akkafka.cli.bench.peers.job import Result
+from akkafka.cli.bench.peers.job import Job, Result
+from akkafka.cli.bench.reaching import seconds_to_target
 from akkafka.cli.training.children import ONE_THREAD
 from akkafka.cli.training.report import steady_rate
 from akkafka.errors import AkkafkaError, ConfigError
 
 Say = Callable[[str], None]
-LOOK_S = 0.5  # from the end of one validation to the next, where a target's time is asked for
+SELDOM_S = 3600.0  # between validations, where a target's time is asked for: peers have none beside their training
 PACKAGE = Path(__file__).resolve().parents[2]  # akkafka's own directory
 
 
@@ -72,11 +73,18 @@ class Akkafka:
             *("--state-dir", str(folder / "state"), "--report", str(report)),
             *(() if self.seed is None else ("--seed", str(self.seed))),
             *(() if self.data_dir is None else ("--data-dir", str(self.data_dir))),
-            *(("--set", f"run.validate_every={LOOK_S}") if self.target else ()),
+            *(("--keep-log", "--set", f"run.validate_every={SELDOM_S}") if self.target else ()),
             *(word for override in self.overrides for word in ("--set", override)),
         ]
         path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-        return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: _from_report(report, self.target))
+        return Turn(command, os.environ | {"PYTHONPATH": path}, lambda stdout: self._outcome(folder, report))
+
+    def _outcome(self, folder: Path, report: Path) -> Outcome:
+        told, outcome = _from_report(report)
+        if self.target:
+            seconds = seconds_to_target(told, Job.read(folder / "job.json"), folder / "state")
+            outcome = replace(outcome, seconds_to_target=seconds)
+        return outcome
 
 
 def settings_of(variant: str) -> tuple[str, ...]:
@@ -92,24 +100,19 @@ def varied(ours: Akkafka, variants: Sequence[str]) -> list[Akkafka]:
     ]
 
 
-def _from_report(path: Path, target: float = 0.0) -> Outcome:
-    """The outcome in `akkafka train`'s report. Raises AkkafkaError.
-
-    The target's time is that at which a validation beside the training said so, its own duration included.
-    """
+def _from_report(path: Path) -> tuple[dict[str, Any], Outcome]:
+    """`akkafka train`'s report, and the outcome in it. Raises AkkafkaError."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AkkafkaError(f"akkafka train left no report that can be read: {error}") from error
     epochs, validations = told["epochs"], told["validations"]
-    there = (v["seconds"] for v in validations if target and v.get("accuracy", 0.0) >= target)
-    return Outcome(
+    return told, Outcome(
         told["samples_per_second"],
         told["samples_per_second_measured"],
         epochs[-1]["loss"] if epochs else None,
         validations[-1].get("accuracy") if validations else None,
         {"broker": told["broker"]["kind"]},
-        next(there, None),
     )
 
 

@@ -44,15 +44,16 @@ def footnotes(rounds: Sequence[Round], machine: Machine, target: float = 0.0) ->
     return [
         f"machine: {machine.line}",
         *([f"versions: {', '.join(sorted(versions))}"] if versions else []),
-        f"{OURS} / it: median over rounds of the ratio within a round; {OURS} validates while it trains, peers do not",
+        f"{OURS} / it: median over rounds of the ratio within a round"
+        + ("" if target else f"; {OURS} validates while it trains, peers do not"),
         *([_TIMED] if target else []),
         *filter(None, [noise(rounds)]),
     ]
 
 
 _TIMED = (
-    f"time from the first batch: {OURS}'s until a validation beside its training says so, peers' until the update "
-    "after which their weights have it, validated when all is over; never: not in every round"
+    f"time from the first batch until the update after which the weights have it, every fifth update's validated when "
+    f"all is over ({OURS}'s are taken from its log); never: not in every round"
 )
 
 

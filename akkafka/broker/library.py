@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -229,7 +230,10 @@ class Library:
         try:
             with tempfile.TemporaryFile(prefix="akkafka-", buffering=0) as file:  # it lives on in the mapping
                 filling = _Filling(file.fileno(), manifest)
-                await self._fill(filling, manifest)
+                try:
+                    await self._fill(filling, manifest)
+                finally:
+                    filling.end()
                 if filling.missing:
                     return f"{told}: piece {min(filling.missing)} of {len(manifest.chunks)} is missing or broken"
                 file.truncate(size)
@@ -282,11 +286,13 @@ class Library:
 
 
 class _Filling:
-    """A data set's file while its pieces come."""
+    """A data set's file while its pieces come, on a thread that may still be at it when nobody waits any more."""
 
     def __init__(self, file: int, manifest: SamplesManifest) -> None:
-        """`file`: an open descriptor; it is not closed here."""
+        """`file`: an open descriptor; it may be closed once this was ended."""
         self._file, self._manifest = file, manifest
+        self._lock = threading.Lock()
+        self._ended = False
         self._digest = _digest_of(DTYPES[manifest.dtype].str, manifest.shape)
         self._hashed = 0  # pieces, from the first one on
         self.missing = set(range(len(manifest.chunks)))
@@ -297,12 +303,22 @@ class _Filling:
         whole = self._hashed == len(self._manifest.chunks)
         return self._digest.digest()[:SAMPLES_ID_BYTES] if whole else None
 
+    def end(self) -> None:
+        """Write nothing more; waits for what is being written: the descriptor's number is another file's soon."""
+        with self._lock:
+            self._ended = True
+
     def take(self, chunks: Sequence[SamplesChunk]) -> None:
         """Write those that are missing and just what the manifest says. Raises OSError.
 
         Neighbours are written in one go, as Linux then keeps them in large pieces (folios), which it maps at once: to
         take a batch of MNIST is twice as fast as where each piece was written by itself.
         """
+        with self._lock:
+            if not self._ended:
+                self._take(chunks)
+
+    def _take(self, chunks: Sequence[SamplesChunk]) -> None:
         run: list[bytes] = []
         first = 0
         for chunk in chunks:

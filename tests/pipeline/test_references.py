@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +123,31 @@ def test_a_data_set_that_nobody_published_is_named(broker: Broker, network: Netw
     assert fetched(run, broker, network, b"0123456789abcdef") == (
         f"data set {b'0123456789abcdef'.hex()} is not in topic {network.topics.data}"
     )
+
+
+def test_a_fetch_that_is_given_up_leaves_its_file_open_until_what_is_being_written_is_written(
+    broker: Broker, network: Network, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the rest would go into whatever file or connection has the descriptor's number by then."""
+    begun, sound = threading.Event(), []
+
+    def slow(file: int, pieces: Sequence[bytes]) -> int:
+        begun.set()
+        time.sleep(0.3)
+        sound.append(os.fstat(file).st_nlink == 0)  # OSError once it is closed
+        return os.write(file, b"".join(pieces))
+
+    async def scene() -> None:
+        data = await publish(broker, network, X, "writer", quiet)
+        monkeypatch.setattr(os, "writev", slow)
+        fetching = asyncio.create_task(Library(broker, network, "reader", LIMIT).fetch(data))
+        await asyncio.to_thread(begun.wait)
+        fetching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
+
+    run(scene())
+    assert sound and all(sound)
 
 
 def test_a_data_set_is_found_once_it_is_published(broker: Broker, network: Network, run: Run) -> None:

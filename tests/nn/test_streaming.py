@@ -67,8 +67,11 @@ def test_whole_lines_are_stored_past_the_cache_and_the_rest_is_not(monkeypatch: 
     made: Any = streaming.streamed(doubled, in_f32_1d, f32_1d)
     (text,) = made.inspect_llvm().values()
     stores = [line for line in text.splitlines() if line.lstrip().startswith("store") and "float" in line]
-    assert {"<16 x float>" in line for line in stores} == {True, False}
-    assert all(("!nontemporal" in line and "align 64" in line) == ("<16 x float>" in line) for line in stores)
+    past = [line for line in stores if "!nontemporal" in line]
+    assert past and all("<16 x float>" in line and "align 64" in line for line in past)
+    # LLVM may take several numbers of the rest at once, too (as numba 0.68's does): they are not aligned
+    rest = [line for line in stores if "!nontemporal" not in line]
+    assert rest and not any("align 64" in line for line in rest)
     if platform.machine() in ("x86_64", "AMD64"):
         assert "sfence" in text
 

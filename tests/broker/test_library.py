@@ -117,13 +117,25 @@ def takes(samples: Watched) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("price", "stays"), [(0.004, True), (0.0002, False)])
-def test_what_is_read_stays_mapped_only_where_unmapping_is_dear(file: IO[bytes], price: float, stays: bool) -> None:
+def test_what_is_read_stays_mapped_where_unmapping_is_dear(file: IO[bytes]) -> None:
     file.write(X.tobytes())
-    samples = Watched(file, price)
-    trials = library._TRIALS
-    assert takes(samples) == [1] * trials + [0] * trials + [0 if stays else 1] * (20 - 2 * trials)
-    assert samples.stays is stays
+    samples = Watched(file, 0.004)
+    assert takes(samples) == [1] * library._TRIALS + [0] * (20 - library._TRIALS)
+    assert samples.stays
+
+
+def test_where_unmapping_is_cheap_nothing_else_is_tried(file: IO[bytes]) -> None:
+    file.write(X.tobytes())
+    samples = Watched(file, 0.0002)
+    assert takes(samples) == [1] * 20 and not samples.stays
+
+
+def test_a_take_that_is_slow_in_itself_unmaps_on(file: IO[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write(X.tobytes())
+    monkeypatch.setattr(library, "_DEAR_S", 0.0009)  # less than any take
+    samples, trials = Watched(file, 0.0002), library._TRIALS
+    assert takes(samples) == [1] * trials + [0] * trials + [1] * (20 - 2 * trials)
+    assert not samples.stays
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memfd_create is Linux's")

@@ -139,7 +139,7 @@ def test_a_take_that_is_slow_in_itself_unmaps_on(file: IO[bytes], monkeypatch: p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memfd_create is Linux's")
-def test_a_file_in_single_pages_stays_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_single_pages_stays_mapped() -> None:
     """As on a tmpfs: each page that is touched again is a fault; measured here, by this thread's own CPU time."""
     x: Any = np.random.default_rng(1).integers(0, 256, (60_000, 784), dtype=np.uint8)
     with os.fdopen(os.memfd_create("akkafka-test"), "wb", buffering=0) as made:

@@ -12,6 +12,10 @@ after the other, as its Python is; so with gates given to processes, a batch tak
 
 of time, and of the placements (neighbours stay together) that come within a twentieth of the least, the one with the
 fewest processes is proposed: each costs some 200 MB and its share of the machine's attention.
+
+Neighbours may also be merged into one gate (protocol/merge.py), a network of its own: between its layers nothing is
+written, and it divides the rows of a batch among the threads that gates gone together leave it (nn/divided.py). What it
+costs is reckoned from the same measurements: the sum of computing, the messages at its two ends, all of the journals.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from akkafka.data.dataset import shapes
 from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
 from akkafka.gate.model import Model
+from akkafka.nn.divided import by_row
 from akkafka.nn.layer import Pass
 from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
@@ -52,12 +57,23 @@ class Cost:
     compute_ms: float  # forward, backward, update
     codec_ms: float  # its two messages, written and read
     out_bytes: int  # what it sends on
-    written_bytes: int  # that, its input's gradient and its journal's record
+    back_bytes: int  # its input's gradient
+    journal_bytes: int  # a record of its journal
+    by_row: bool = True  # whether its threads can share a batch's rows
 
     @property
     def own_ms(self) -> float:
         """CPU in its process."""
         return self.compute_ms + self.codec_ms + GATE_MS
+
+    @property
+    def written_bytes(self) -> int:
+        """Into the log."""
+        return self.out_bytes + self.back_bytes + self.journal_bytes
+
+    def longest_ms(self, threads: int) -> float:
+        """That its process is at it, if nothing else takes the cores."""
+        return self.own_ms - self.compute_ms * (1 - 1 / threads) if self.by_row else self.own_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,31 @@ def proposed(found: Sequence[Placement]) -> Placement:
     return next(placement for placement in found if placement.batch_ms <= NEAR * least)
 
 
+def merged(costs: Sequence[Cost]) -> Cost:
+    """Of neighbours as one gate."""
+    return Cost(
+        "-".join(cost.name for cost in costs),
+        sum(cost.compute_ms for cost in costs),
+        costs[-1].codec_ms,
+        costs[-1].out_bytes,
+        costs[0].back_bytes,
+        sum(cost.journal_bytes for cost in costs),
+        all(cost.by_row for cost in costs),
+    )
+
+
+def mergers(costs: Sequence[Cost], cores: int) -> list[Placement]:
+    """For all gates merged into 1, 2, … the best each, with a process for each merged gate."""
+    found = []
+    for gates in range(1, len(costs)):
+        groups = partition([cost.own_ms for cost in costs], gates)
+        together = [merged(costs[group.start : group.stop]) for group in groups]
+        busiest = max(cost.longest_ms(threads_of(gates, cores)) for cost in together)
+        work = sum(cost.own_ms for cost in together) + rest_of(together)
+        found.append(Placement(groups, busiest, max(busiest, work / cores)))
+    return found
+
+
 def partition(loads: Sequence[float], parts: int) -> tuple[range, ...]:
     """Neighbours cut into `parts` groups so that the greatest sum is least; of equals with the earliest cuts."""
 
@@ -130,16 +171,7 @@ def lines(definition: Definition, costs: Sequence[Cost], found: Sequence[Placeme
         [c.name, f"{c.compute_ms:.2f}", f"{c.codec_ms:.2f}", f"{c.own_ms:.2f}", f"{c.out_bytes / 1000:,.0f}"]
         for c in costs
     ]
-    ways = [
-        [
-            " ".join(p.layers),
-            f"{p.busiest_ms:.1f}",
-            f"{p.batch_ms:.1f}",
-            f"{1000 * definition.batch_size / p.batch_ms:,.0f}",
-            "proposed" if p is choice else "",
-        ]
-        for p in found
-    ]
+    ways = [[*_row(p, definition), "proposed" if p is choice else ""] for p in found]
     told = ", ".join(f'"{layers}"' for layers in choice.layers)
     return [
         *table(["gate, ms a batch", "compute", "messages", "in all", "KB sent on"], gates),
@@ -147,8 +179,34 @@ def lines(definition: Definition, costs: Sequence[Cost], found: Sequence[Placeme
         *table([f"processes, {cores} cores", "busiest ms", "batch ms", "samples/s at most", ""], ways),
         "",
         f"assumed besides: {GATE_MS:g} ms of CPU a batch in each gate, {rest_of(costs):.1f} ms in broker and sentinel",
-        f"each gate: {threads_of(len(costs), cores)} BLAS thread(s)",
+        f"each gate: {threads_of(len(costs), cores)} thread(s)",
         f"[run] processes = [{told}]    (or --set 'run.processes=[{told}]')",
+        *(_merging(definition, mergers(costs, cores)) if len(costs) > 1 else []),
+    ]
+
+
+def _merging(definition: Definition, found: Sequence[Placement]) -> list[str]:
+    """What another network would give that has the same layers in fewer gates."""
+    best = proposed(found)
+    told = ", ".join(f'"{layers}"' for layers in best.layers)
+    return [
+        "",
+        *table(
+            ["or merged into gates such as", "busiest ms", "batch ms", "samples/s at most"],
+            [_row(p, definition) for p in found],
+        ),
+        "",
+        "another network, trained anew: fewer messages, cores divide the rows of a batch, gradients are less stale,",
+        f"but a gate is what can be moved to another machine: merge = [{told}]    (or --set 'merge=[{told}]')",
+    ]
+
+
+def _row(p: Placement, definition: Definition) -> list[str]:
+    return [
+        " ".join(p.layers),
+        f"{p.busiest_ms:.1f}",
+        f"{p.batch_ms:.1f}",
+        f"{1000 * definition.batch_size / p.batch_ms:,.0f}",
     ]
 
 
@@ -184,8 +242,9 @@ def _measured(definition: Definition, gate: int, x: Array, rng: np.random.Genera
     out = Forward(run, Mode.TRAIN, 0, 0, Cursor(0, 0), Cursor(0, 1), (hop,), there.y)
     codec = _median(lambda: wire.decode(wire.encode(out))) + _median(lambda: wire.decode(wire.encode(back)))
     given = model.layer.forward(state.params, x, Pass(False, 0))[0]
-    written = there.y.nbytes + (0 if applied.dx is None else applied.dx.nbytes) + len(applied.value)
-    return Cost(definition.gates[gate].name, compute, codec, there.y.nbytes, written), given
+    back_bytes = 0 if applied.dx is None else applied.dx.nbytes
+    name, divisible = definition.gates[gate].name, by_row(model.layer)
+    return Cost(name, compute, codec, there.y.nbytes, back_bytes, len(applied.value), divisible), given
 
 
 def _median(work: Callable[[], object]) -> float:

@@ -30,6 +30,7 @@ from akkafka.broker.side import SideChannel
 from akkafka.broker.trimming import Overtaken
 from akkafka.errors import AkkafkaError, ConfigError
 from akkafka.gate.model import Model
+from akkafka.gate.numerics import share_out
 from akkafka.gate.shell import Gate, library_for
 from akkafka.gate.standby import Watch, stand_by, step_down
 from akkafka.nn.allow import allow_packages
@@ -107,9 +108,10 @@ async def host_gates(host: Host, network_name: str | None, gates: list[int], man
     network = waiting.result()
     check_gates(network, gates)
     say(f"network {network.name!r}, run {network.run}")
+    threads = share_out(network.definition.layers[gate] for gate in gates)
     async with asyncio.TaskGroup() as group:
         for gate in gates:
-            group.create_task(_host_gate(host, network, gate, manner, shared=len(gates) > 1))
+            group.create_task(_host_gate(host, network, gate, manner, threads, shared=len(gates) > 1))
     return 0
 
 
@@ -119,7 +121,7 @@ def _load_kernels(gates: list[int], definition: Definition) -> None:
         Model(definition, gate, definition.new_run(), "").warm_up()
 
 
-async def _host_gate(host: Host, network: Network, gate: int, manner: Manner, *, shared: bool) -> None:
+async def _host_gate(host: Host, network: Network, gate: int, manner: Manner, threads: int, *, shared: bool) -> None:
     """Work on the gate whenever nobody else does; `shared`: beside other gates."""
     broker = host.broker
     assert broker is not None, "host_gates has reached the broker"
@@ -141,7 +143,7 @@ async def _host_gate(host: Host, network: Network, gate: int, manner: Manner, *,
             await side.close()
             working.set()
             if not host.leave.is_set():
-                hosted = HOSTED(broker, network, gate, process, library, shared=shared)
+                hosted = HOSTED(broker, network, gate, process, library, shared=shared, threads=threads)
                 await _work(host, watch, hosted, process, manner)
         except OffsetGoneError as error:
             overtaken.begin_anew(error)

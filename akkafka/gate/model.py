@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from akkafka.errors import AkkafkaError
 from akkafka.gate import events as e
 from akkafka.gate.finite import finite, not_finite
-from akkafka.gate.state import GateState, Params, apply_record, initial_state
+from akkafka.gate.state import GateState, Params, apply_record, in_turn, initial_state
+from akkafka.nn.divided import Divided, Team, by_row
 from akkafka.nn.layer import Array, Pass, Tape, check_batch, check_gradient
 from akkafka.nn.statistics import follow_statistics
 from akkafka.nn.warm import warm_up as warm_up_layer
@@ -19,6 +22,7 @@ from akkafka.protocol.messages import Forward, JournalRecord, Narrow, Run
 from akkafka.protocol.narrow import narrow, shown, wide
 from akkafka.protocol.topics import MAX_MESSAGE_BYTES
 
+LONG_RECORD = 1 << 18  # bytes; to hash so many takes .4 ms
 RATIO_EVERY = 64  # updates between two looks at how much is compensated: one costs about as much as an update
 
 
@@ -28,8 +32,11 @@ class Model:
     compensation: float | None = None
     """|compensation| / |gradient| of late, where the optimizer compensates; below 1e-3 it is decoration."""
 
-    def __init__(self, definition: Definition, gate: int, run: Run, writer: str) -> None:
+    def __init__(self, definition: Definition, gate: int, run: Run, writer: str, threads: int = 1) -> None:
+        """`threads`: that a batch's rows are divided among, where the gate's layers can be divided at all."""
         self.layer = definition.layers[gate]
+        self._team = Team(threads) if threads > 1 and by_row(self.layer) else None
+        self._divided = Divided(self.layer, self._team) if self._team is not None else self.layer
         self._trainable = definition.gates[gate].trainable
         self.optimizer = definition.gates[gate].optimizer.build(buffers=tuple(self.layer.buffers))
         self._definition, self._gate, self._run, self._writer = definition, gate, run, writer
@@ -51,7 +58,13 @@ class Model:
         params = self.layer.init(np.random.default_rng(0))
         warm_up_layer(self.layer)
         warm_up_optimizer(self.optimizer, params)
-        for form in {self._before.forward, self._before.backward, self._behind.forward, self._behind.backward}:
+        for form in {
+            self._definition.wire.journal,
+            self._before.forward,
+            self._before.backward,
+            self._behind.forward,
+            self._behind.backward,
+        }:
             wide(narrow(np.zeros((1, 1), np.float32), form))
 
     def check_input(self, message: Forward) -> str:
@@ -81,7 +94,7 @@ class Model:
         training = message.mode.training
         try:
             x = wide(message.batch)
-            y, tape = self.layer.forward(job.state.params, x, self._pass(training, job.key))
+            y, tape = self._divided.forward(job.state.params, x, self._pass(training, job.key))
         except Exception as error:
             return e.ForwardComputed(job, None, failure=f"{type(error).__name__}: {error}")
         given = narrow(y, self._behind.forward)
@@ -98,18 +111,23 @@ class Model:
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # it is looked at right here
                 dx, grads = self._differentiate(job)
-            wrong = not_finite(grads)
+            kept = self._as_kept(grads)
+            wrong = not_finite(kept)
             zeroed = f"{self._title}: the gradient of {wrong} is not finite" if wrong else ""
             below = "" if dx is None or finite(dx) else f"{self._title}: the gradient of its input is not finite"
             given = None if dx is None else narrow(dx, self._before.backward)
-            return self._recorded(job, zeroed, {} if zeroed else grads, below, given, zeroed or below)
+            return self._recorded(job, zeroed, {} if zeroed else kept, below, given, zeroed or below)
         except Exception as error:
             failure = f"{self._title}: {type(error).__name__}: {error}"
             return self._recorded(job, failure, {}, failure, failure=failure)
 
     def fold(self, job: e.Fold) -> e.Folded:
         """The state after a record that counts."""
-        return e.Folded(job, apply_record(job.base, job.record, job.value, job.then, self.step))
+        return e.Folded(job, self._applied(job.base, job.record, job.value, job.then))
+
+    def _applied(self, base: GateState, record: JournalRecord, value: bytes, then: Params) -> GateState:
+        beside = self._team.beside if self._team is not None and len(value) > LONG_RECORD else in_turn
+        return apply_record(base, record, value, then, self.step, beside)
 
     def step(self, state: GateState, grads: Params | None, then: Params, staleness: int) -> tuple[Params, Params]:
         """The optimizer's update, and the buffers' (gate/state.py: Stepper); a frozen gate stays as it is."""
@@ -132,8 +150,13 @@ class Model:
         check_gradient(self.layer, shown(dy), samples)
         if not self._trainable and not self._gate:
             return None, {}  # nobody asks for anything
-        dx, grads = self.layer.backward(job.then, tape, wide(dy), need_dx=self._gate > 0)
+        dx, grads = self._divided.backward(job.then, tape, wide(dy), need_dx=self._gate > 0)
         return dx, grads if self._trainable else {}
+
+    def _as_kept(self, grads: Params) -> Mapping[str, Array | Narrow]:
+        """As they stand in the journal, which is what steps are made with; a batch's statistics in full."""
+        form, full = self._definition.wire.journal, self.layer.buffers
+        return {name: gradient if name in full else narrow(gradient, form) for name, gradient in grads.items()}
 
     def _pass(self, training: bool, key: int) -> Pass:
         """What a forward may know. A frozen gate is a fixed function: no chance, no statistics of the batch.
@@ -149,7 +172,7 @@ class Model:
         if reason := self.check_input(job.source):
             raise ValueError(reason)
         x = wide(job.source.batch)
-        return len(x), self.layer.forward(job.then, x, self._pass(True, job.key))[1]
+        return len(x), self._divided.forward(job.then, x, self._pass(True, job.key))[1]
 
     def encoded(self, record: JournalRecord) -> bytes:
         """As it stands in the journal."""
@@ -159,7 +182,7 @@ class Model:
         self,
         job: e.ComputeBackward,
         zeroed: str,
-        grads: Params,
+        grads: Mapping[str, Array | Narrow],
         below: str,
         dx: Array | Narrow | None = None,
         failure: str = "",
@@ -180,5 +203,5 @@ class Model:
             zeroed=zeroed,
         )
         value = self.encoded(record)
-        state = apply_record(job.base, record, value, job.then, self.step)
+        state = self._applied(job.base, record, value, job.then)
         return e.BackwardComputed(job, None if below else dx, record, value, state, below, failure)

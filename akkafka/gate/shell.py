@@ -79,14 +79,19 @@ class Gate:
         library: Library | None = None,
         *,
         shared: bool = False,
+        threads: int = 1,
     ) -> None:
-        """`library`: data sets that this process has at hand already. `shared`: it hosts other gates, too."""
+        """`library`: data sets that this process has at hand already. `shared`: it hosts other gates, too.
+
+        `threads`: that each batch's rows are divided among.
+        """
         self.gate, self.process = gate, process
         self.name = network.definition.gates[gate].name
         self.title = f"gate {gate} ({self.name})"
         self._broker, self._network = broker, network
         self._topics = network.topics
-        self._model = self.MODEL(network.definition, gate, network.run, process)
+        self._model = self.MODEL(network.definition, gate, network.run, process, threads)
+        self._numerics = numerics(threads)
         self._side = SideChannel(broker, network, process)
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
@@ -435,7 +440,7 @@ class Gate:
             compensation=self._model.compensation,
             saved_version=self._keeper.saved[0],
             saved_hash=self._keeper.saved[1],
-            numerics=numerics(),
+            numerics=self._numerics,
             host=socket.gethostname(),
             pid=os.getpid(),
         )

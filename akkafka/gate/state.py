@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from akkafka.gate.sums import Sums
 from akkafka.protocol.messages import CHAIN_BYTES, TRAIL_CHAIN_BYTES, Hop, JournalRecord
+from akkafka.protocol.narrow import wide
 
 Params = Mapping[str, NDArray[Any]]
 Stepper = Callable[["GateState", Params | None, Params, int], tuple[Params, Params]]
@@ -80,21 +82,37 @@ class CountingRule:
         return seq * self.fixed_lanes + lane
 
 
+Beside = Callable[[Callable[[], bytes]], Callable[[], bytes]]
+"""Begins some work, or leaves it for later; what it returns gives the result."""
+
+
+def in_turn(work: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Later, by who asks for the result."""
+    return work
+
+
 def next_chain(chain: bytes, value: bytes) -> bytes:
     """Chain hash after the record whose bytes are `value`."""
     return hashlib.blake2b(value, key=chain, digest_size=CHAIN_BYTES).digest()
 
 
-def apply_record(state: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper) -> GateState:
-    """The state after a record that counts; `then`, if it needs them: the weights of version `record.hop.version`."""
+def apply_record(
+    state: GateState, record: JournalRecord, value: bytes, then: Params, step: Stepper, beside: Beside = in_turn
+) -> GateState:
+    """The state after a record that counts; `then`, if it needs them: the weights of version `record.hop.version`.
+
+    `beside`: where the chain hash is made, which takes more time than the step.
+    """
+    chained = beside(partial(next_chain, state.chain, value))
     params, optimizer = state.params, state.optimizer
     if record.needs_weights:
-        params, optimizer = step(state, record.grads, then, state.version - record.hop.version)
+        grads = {name: wide(gradient) for name, gradient in record.grads.items()}
+        params, optimizer = step(state, grads, then, state.version - record.hop.version)
     elif record.zeroed:
         params, optimizer = step(state, None, state.params, state.version - record.hop.version)
     return GateState(
         version=state.version + 1,
-        chain=next_chain(state.chain, value),
+        chain=chained(),
         params=params,
         optimizer=optimizer,
         applied=_put(state.applied, record.lane, record.seq + 1),

@@ -17,6 +17,8 @@ from akkafka.nn.layers.embedding import EmbeddingSpec
 from akkafka.protocol.definition import Definition
 from akkafka.protocol.faults import Fault, faults_of, listed, unknown
 from akkafka.protocol.faults import Path as KeyPath
+from akkafka.protocol.merge import KEY as MERGE
+from akkafka.protocol.merge import merged
 from akkafka.protocol.override import parse_override
 
 DEFAULT = "digits"
@@ -33,6 +35,7 @@ _TABLES = (
     "snapshots",
     "wire",
     "gate",
+    "merge",
     "run",
 )
 
@@ -70,7 +73,12 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, data_dir: P
     file, shown = _find(path)
     document = _read(file, shown)
     changed = {text: parse_override(text).apply(document) for text in overrides}
-    return _checked(_Source(shown, changed), document, data_dir)
+    source = _Source(shown, changed)
+    try:
+        document = merged(document)
+    except ConfigError as error:
+        raise ConfigError(f"{source.name([Fault((MERGE,), '')])}: {error}", hint=error.hint) from error
+    return _checked(source, document, data_dir)
 
 
 def bundled() -> dict[str, Path]:

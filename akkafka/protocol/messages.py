@@ -164,7 +164,7 @@ class JournalRecord:
     seq: int
     hop: Hop  # this gate's own entry of the batch's trail: which weights the gradient was formed with
     source: int  # offset of the backward message it came from, in its lane of `backward.<gate+1>`
-    grads: Mapping[str, Array]  # by value, with batch statistics; empty if void or zeroed
+    grads: Mapping[str, Array | Narrow]  # by value, with batch statistics; empty if void or zeroed
     void: str = ""
     writer: str = ""  # process that appended it; tells nothing but who
     tally: Tally | None = None  # the batch's own: what `akkafka audit` adds up

@@ -6,8 +6,10 @@ log later, sees `wide(narrow(y))`. That is its input, on its tape, and its weigh
 gradient that it sends back is that with respect to the rounded input, rounded in turn; the sender takes it for the
 gradient of its own output, as if rounding had slope 1 (the straight-through estimate of Bengio et al. 2013,
 arXiv:1308.3432). Rounding is a pure function of the bits, so everything that is promised of bits holds: a gate that has
-lost its tape reads the rounded input again, the fixed schedule gives equal bits, journals hold gradients of weights in
-float32 and are not touched.
+lost its tape reads the rounded input again, and the fixed schedule gives equal bits.
+
+*Journals* hold the gradients of weights in float32, or in bfloat16 (`wire.journal`): a step is made with what stands
+there, so whoever folds the journal makes the same one. Statistics of batches stay float32.
 
 *Forms.* `float16` and `bfloat16` round to nearest, ties to even; see nn/kernels/casts.py for the rims. float16 has 11
 significant bits and ends at 65,504, with less precision below 6e-5, where gradients of a mean over a large batch lie;

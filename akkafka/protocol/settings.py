@@ -174,3 +174,8 @@ class WireSpec(Part):
         exclude_if=lambda value: value == EdgeSpec(),  # as GateSpec.wire
         description="Form of numbers between gates: float32, bfloat16, float16 or int8, or one for each way.",
     )
+    journal: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        exclude_if=lambda value: value == "float32",  # as above
+        description="Form of the weights' gradients, as they stand in the journals and as steps are made with them.",
+    )

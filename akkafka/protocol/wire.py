@@ -174,6 +174,17 @@ def _read_numbers(f: Fields, name: str) -> m.Array | m.Narrow | None:
     return checked_narrow(m.Narrow(parts.text("form"), values, parts.array("scale")))
 
 
+def _read_all_numbers(f: Fields, name: str) -> dict[str, m.Array | m.Narrow]:
+    """By name, each one narrow or not."""
+    inner, found = Fields(f.table(name)), {}
+    for key in f.table(name):
+        numbers = _read_numbers(inner, key)
+        if numbers is None:
+            raise ProtocolError(f"field '{name}' has nothing under {key[:60]!r}")
+        found[key] = numbers
+    return found
+
+
 def _rows(f: Fields) -> m.Rows | None:
     numbers = f.array("rows")
     if numbers is None:
@@ -205,11 +216,11 @@ def _journal(r: m.JournalRecord) -> Written:
     return 3, {
         "run": r.run.bytes, "gate": r.gate, "lane": r.lane, "seq": r.seq, "hop": _hop(r.hop), "source": r.source,
         "void": r.void, "writer": r.writer, **_tally(r), **_zeroed(r),
-    }, {"grads": r.grads}  # fmt: skip
+    }, {"grads": {name: _numbers(gradient) for name, gradient in r.grads.items()}}  # fmt: skip
 
 
 def _read_journal(f: Fields) -> m.JournalRecord:
-    grads, void, zeroed = f.arrays("grads"), f.text("void", ""), f.text("zeroed", "")
+    grads, void, zeroed = _read_all_numbers(f, "grads"), f.text("void", ""), f.text("zeroed", "")
     if bool(grads) + bool(void) + bool(zeroed) > 1:
         raise ProtocolError("a record has either a gradient, or a reason to be void, or one to be of zero")
     return m.JournalRecord(

@@ -12,6 +12,7 @@ from akkafka.broker.base import Record, TopicPartition
 from akkafka.gate.snapshot import manifest_key
 from akkafka.protocol import wire
 from akkafka.protocol.messages import Forward, JournalRecord, Message, Run, SnapshotManifest
+from akkafka.protocol.narrow import wide
 
 from .recorded import BATCHES, Log, change, cut_end, cut_head, double, drop, flip, lose, rewritten, trimmed
 
@@ -122,7 +123,7 @@ def test_a_record_that_is_there_twice_counts_once(log: Log) -> None:
 def test_a_record_with_another_gradient_is_another_history(log: Log) -> None:
     def louder(message: Message) -> Message:
         assert isinstance(message, JournalRecord)
-        return replace(message, grads={name: 2 * grad for name, grad in message.grads.items()})
+        return replace(message, grads={name: 2 * wide(grad) for name, grad in message.grads.items()})
 
     change(log.journal(0), 10, rewritten(louder))  # not an early one: while the last layer is zero, so are gradients
     told = log.judged().findings.told

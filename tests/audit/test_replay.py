@@ -25,6 +25,7 @@ from akkafka.gate.state import GateState
 from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures, to_message
 from akkafka.protocol.messages import JournalRecord
+from akkafka.protocol.narrow import wide
 from tests.pipeline.fleet import small_definition, train_through
 
 from ..conftest import Run
@@ -158,7 +159,7 @@ def test_one_changed_gradient_in_the_journal_is_found(run: Run, unique: Callable
     records = broker.log.read(journal_of(network, 0), 0)
     last = wire.decode(records[-1].value)
     assert isinstance(last, JournalRecord)
-    grads = {name: grad * np.float32(1.01) for name, grad in last.grads.items()}
+    grads = {name: wide(grad) * np.float32(1.01) for name, grad in last.grads.items()}
     broker.log.lose(journal_of(network, 0), len(records) - 1)
     broker.log.append(journal_of(network, 0), wire.encode(replace(last, grads=grads)))
     found = run(replay(broker, network, 0))

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from akkafka.cli.training.children import environment
-from akkafka.cli.training.placement import cores_here, gates_in, processes_of, thread_caps, threads_of
+from akkafka.cli.training.placement import cores_here, processes_of, thread_caps, threads_of
 from akkafka.errors import ConfigError
+from akkafka.protocol.ranges import gates_in
 
 PROBE = """
 import json

@@ -22,6 +22,7 @@ from akkafka.cli.chaos.trainer import role_of
 from akkafka.cli.locating import on_default_port
 from akkafka.cli.options import Where
 from akkafka.cli.training.children import environment
+from akkafka.cli.training.placement import cores_here
 from akkafka.cli.training.report import weights_sha256
 
 from ..living import gone
@@ -132,6 +133,24 @@ def test_training_ends_with_weights_a_report_and_no_process_and_a_second_one_kno
     assert anew.end() == 0, anew.said
     assert "is finished (3 epochs): it starts anew" in anew.said
     assert [gate["version"] for gate in json.loads(report.read_text())["gates"]] == [23, 23]
+
+
+def test_a_merged_network_is_one_gate_on_all_cores_whose_log_explains_its_weights(
+    train: Start, unique: Callable[[], str], tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    name, report = unique(), tmp_path / "report.json"
+    settings = ("--set", 'merge=["0-1"]', "--set", "wire.journal=bfloat16", "--keep-log")
+    first = train("--network", name, "--report", str(report), *settings)
+    assert first.end() == 0, first.said
+    (gate,) = json.loads(report.read_text())["gates"]
+    assert (gate["name"], gate["version"]) == ("first-last", 46)
+    among = f"1 thread; rows among {cores_here()} threads;" if cores_here() > 1 else "1 thread; numba"
+    assert among in gate["numerics"]
+    command = [sys.executable, "-m", "akkafka", "replay", "--network", name, "--bootstrap-servers", kafka_bootstrap]
+    told = subprocess.run(
+        [*command, "--gate", "0", "--from-zero"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert told.returncode == 0, told.stdout
 
 
 def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(

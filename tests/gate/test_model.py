@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
+from akkafka.gate.finite import not_finite
 from akkafka.gate.model import RATIO_EVERY, Model
-from akkafka.gate.state import GateState, apply_record
+from akkafka.gate.state import GateState, apply_record, next_chain
+from akkafka.nn.divided import PartsTape
 from akkafka.nn.layer import Pass
 from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
-from akkafka.protocol.messages import Backward
+from akkafka.protocol.messages import Backward, Forward, JournalRecord, Mode, Narrow, Run
+from akkafka.protocol.narrow import narrow, wide
 
 
 def model(optimizer: str) -> Model:
@@ -168,3 +173,92 @@ def test_a_layer_that_forgets_its_gradient_is_told(monkeypatch: pytest.MonkeyPat
     backward = type(batch.model.layer).backward
     monkeypatch.setattr(type(batch.model.layer), "backward", lambda *args, **named: (backward(*args, **named)[0], {}))
     assert "gradient 0.weight: missing" in batch.came().record.zeroed
+
+
+# --- rows among threads, and gradients in fewer bytes ---------------------------------------------------------
+
+
+def divided_model(monkeypatch: pytest.MonkeyPatch, threads: int, *overrides: str) -> tuple[Model, GateState]:
+    monkeypatch.setattr("akkafka.nn.divided.WORTH", 1)
+    definition = load_config(None, overrides).definition
+    made = Model(definition, 0, definition.new_run(), "here", threads)
+    return made, made.initial()
+
+
+def batch_of(made: Model, state: GateState, rows: int) -> tuple[e.ComputeForward, e.ForwardComputed]:
+    x = np.random.default_rng(5).integers(0, 17, (rows, 64)).astype(np.uint8)
+    came = Forward(Run(bytes(8), bytes(8)), Mode.TRAIN, 0, 0, Cursor(0, 0), Cursor(0, 1), (), x)
+    job = e.ComputeForward(0, came, state, 0)
+    return job, made.forward(job)
+
+
+def back(made: Model, state: GateState, source: Forward | None, tape: Any, rows: int) -> e.BackwardComputed:
+    dy = np.random.default_rng(6).standard_normal((rows, *made.layer.out_shape), dtype=np.float32)
+    message = Backward(Run(bytes(8), bytes(8)), 0, 0, (state.hop(0),), 3, dy)
+    return made.backward(e.ComputeBackward(3, message, state.hop(0), state.params, tape, source, state, 0))
+
+
+def test_a_tape_that_is_made_again_is_divided_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, state = divided_model(monkeypatch, 2)
+    job, there = batch_of(made, state, 33)
+    assert isinstance(there.tape, tuple) and isinstance(there.tape[1], PartsTape)
+    kept, again = back(made, state, None, there.tape, 33), back(made, state, job.message, None, 33)
+    assert kept.value == again.value and same(kept.state, again.state)
+    one, whole = divided_model(monkeypatch, 1)
+    _, plain = batch_of(one, whole, 33)
+    assert isinstance(plain.tape, tuple) and not isinstance(plain.tape[1], PartsTape)
+    assert isinstance(there.y, np.ndarray) and isinstance(plain.y, np.ndarray)
+    np.testing.assert_allclose(there.y, plain.y, atol=1e-5)
+
+
+def test_layers_that_go_by_the_whole_batch_are_not_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = "gate.fc1.layers=[{type='scale'}, {type='dropout'}, {type='linear', out=48}]"
+    made, state = divided_model(monkeypatch, 2, layers)
+    _, there = batch_of(made, state, 33)
+    assert isinstance(there.tape, tuple) and not isinstance(there.tape[1], PartsTape)
+
+
+def test_the_hash_of_a_long_record_that_a_helper_makes_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("akkafka.gate.model.LONG_RECORD", 100)
+    made, state = divided_model(monkeypatch, 2)
+    by_whom = []
+
+    def chained(chain: bytes, value: bytes) -> bytes:
+        by_whom.append(threading.current_thread().name)
+        return next_chain(chain, value)
+
+    monkeypatch.setattr("akkafka.gate.state.next_chain", chained)
+    found = back(made, state, None, batch_of(made, state, 33)[1].tape, 33)
+    assert found.state.chain == next_chain(state.chain, found.value) and len(by_whom) == 1
+    folded = made.fold(e.Fold(state, found.record, found.value, state.params))
+    assert same(folded.state, found.state)
+
+
+def test_a_step_is_made_with_the_gradient_that_stands_in_the_journal() -> None:
+    definition = load_config(None, ("wire.journal=bfloat16", "optimizer={type='sgd', lr=0.5}")).definition
+    made = Model(definition, 0, definition.new_run(), "here")
+    state = made.initial()
+    found = back(made, state, None, batch_of(made, state, 33)[1].tape, 33)
+    read = wire.decode(found.value)
+    assert isinstance(read, JournalRecord) and all(isinstance(g, Narrow) for g in read.grads.values())
+    for name, gradient in read.grads.items():
+        stepped = state.params[name] - np.float32(0.5) * wide(gradient)
+        assert np.array_equal(found.state.params[name], stepped)
+    plain = load_config(None, ("optimizer={type='sgd', lr=0.5}",)).definition
+    exact = Model(plain, 0, plain.new_run(), "here")
+    full = back(exact, state, None, batch_of(exact, state, 33)[1].tape, 33)
+    assert 1.8 < len(full.value) / len(found.value) < 2.05
+    for name, w in found.state.params.items():
+        np.testing.assert_allclose(
+            w - state.params[name], full.state.params[name] - state.params[name], rtol=2**-7, atol=1e-6
+        )
+
+
+def test_a_gradient_that_rounding_makes_infinite_counts_as_zero() -> None:
+    largest = np.finfo(np.float32).max
+    grads = {"w": narrow(np.array([1.0, largest], np.float32), "bfloat16")}
+    assert not_finite({"w": np.array([1.0, largest], np.float32)}) == "" and not_finite(grads) == "w"
+    below = narrow(np.array([1.0, -3.38e38, 1e-45], np.float32), "bfloat16")
+    assert not_finite({"w": below, "v": narrow(np.ones((2, 2), np.float32), "int8")}) == ""
+    assert not_finite({"w": narrow(np.array([np.nan], np.float32), "bfloat16")}) == "w"
+    assert not_finite({"w": narrow(np.array([1e30], np.float32), "float16")}) == "w"

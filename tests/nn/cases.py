@@ -54,6 +54,14 @@ def random_params(layer: Layer, seed: int) -> dict[str, F32]:
     return {n: np.abs(w) + np.float32(0.1) if n in layer.buffers else w for n, w in drawn.items()}
 
 
+def both_ways(layer: Layer, params: Mapping[str, F32], x: Array, dy: F32, run: Pass) -> dict[str, Array]:
+    """Everything that a forward and a backward give, by name."""
+    y, tape = layer.forward(params, x, run)
+    dx, grads = layer.backward(params, tape, dy)
+    assert dx is not None
+    return {"y": y, "dx": dx, **{f"grad {name}": g for name, g in grads.items()}}
+
+
 def linear(out: int, **more: Any) -> dict[str, Any]:
     return {"type": "linear", "out": out, **more}
 

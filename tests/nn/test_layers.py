@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from akkafka.errors import ShapeError
-from akkafka.nn.layer import F32, FLOAT32, Array, Layer, Params, Pass, check_params
+from akkafka.nn.layer import FLOAT32, Array, Params, Pass, check_params
 from akkafka.nn.warm import warm_up
 
 from . import twin
-from .cases import CASES, EVALUATION, TRAINING, Case
+from .cases import CASES, EVALUATION, TRAINING, Case, both_ways
 
 BATCHES = (1, 2, 7, 33)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
@@ -30,14 +30,6 @@ def frozen(array: Array) -> Array:
 
 def in_float64(params: Params) -> dict[str, NDArray[np.float64]]:
     return {name: w.astype(np.float64) for name, w in params.items()}
-
-
-def both_ways(layer: Layer, params: Params, x: Array, dy: F32, run: Pass) -> dict[str, Array]:
-    """Everything that a forward and a backward give, by name."""
-    y, tape = layer.forward(params, x, run)
-    dx, grads = layer.backward(params, tape, dy)
-    assert dx is not None
-    return {"y": y, "dx": dx, **{f"grad {name}": g for name, g in grads.items()}}
 
 
 def same_bits(one: dict[str, Array], other: dict[str, Array]) -> bool:

@@ -61,10 +61,10 @@ class Fleet:
         self.leave: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    def start_gate(self, gate: int, broker: Broker | None = None) -> str:
+    def start_gate(self, gate: int, broker: Broker | None = None, threads: int = 1) -> str:
         """Host a gate; returns the process's name."""
         process = process_name(f"gate-{gate}")
-        work = Gate(broker or self.broker, self.network, gate, process)
+        work = Gate(broker or self.broker, self.network, gate, process, threads=threads)
         return self._start(process, work.run)
 
     def start_training(self, epochs: int | None, wanted: Wanted | None = None, broker: Broker | None = None) -> str:
@@ -119,20 +119,27 @@ async def fleet(broker: Broker, definition: Definition, name: str, *, keep_log: 
 
 
 async def train_through(
-    broker: Broker, definition: Definition, name: str, epochs: int, *, sentinels: int = 1, jitter: int | None = None
+    broker: Broker,
+    definition: Definition,
+    name: str,
+    epochs: int,
+    *,
+    sentinels: int = 1,
+    jitter: int | None = None,
+    threads: int = 1,
 ) -> tuple[Network, list[GateState]]:
     """Train for some epochs, stop everything; the gates' states from the log alone, which is whole afterwards."""
     used = broker if jitter is None else cast("Broker", JitterBroker(broker, jitter))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trimming, "EVERY_S", 3600.0)  # else the log of a slow machine would have been trimmed by then
-        return await _trained(broker, used, definition, name, epochs, sentinels)
+        return await _trained(broker, used, definition, name, epochs, sentinels, threads)
 
 
 async def _trained(
-    broker: Broker, used: Broker, definition: Definition, name: str, epochs: int, sentinels: int
+    broker: Broker, used: Broker, definition: Definition, name: str, epochs: int, sentinels: int, threads: int
 ) -> tuple[Network, list[GateState]]:
     async with fleet(broker, definition, name) as running:
-        gates = [running.start_gate(gate, used) for gate in range(running.network.gate_count)]
+        gates = [running.start_gate(gate, used, threads) for gate in range(running.network.gate_count)]
         trainers = [running.start_training(epochs, broker=used) for _ in range(sentinels)]
         await running.ended(*trainers)
         await running.stop(*gates)

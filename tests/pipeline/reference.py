@@ -142,6 +142,9 @@ class Reference:
             return None
         dx, grads = self._layers[gate].backward(then, passed[1], dy, need_dx=gate > 0)
         given = None if dx is None else self._rounded(dx, gate, "backward")
+        form = self.network.definition.wire.journal
+        full = self._layers[gate].buffers
+        grads = {name: g if name in full else wide(narrow(g, form)) for name, g in grads.items()}
         self._gradients[gate, batch] = (given, grads)
         return given, grads
 

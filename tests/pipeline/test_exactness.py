@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from akkafka.broker.base import Broker
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
 from akkafka.broker.memory import MemoryBroker
-from akkafka.protocol.messages import Mode
+from akkafka.nn import divided
+from akkafka.protocol.messages import Mode, Narrow
 
 from ..conftest import Run
 from .fleet import journal, small_definition, train_through, updates
@@ -161,6 +163,45 @@ def test_narrow_edges_give_the_bits_of_plain_loops_that_round_where_messages_do(
         replace(runs[0][0], definition=small_definition("schedule.kind=fixed", "schedule.window=4", WITH_CHANCE))
     )
     assert not same_bits(expected[0], exact.run(fixed_schedule(exact, epochs=2, delay=3))[0])
+
+
+def test_a_narrow_journal_gives_the_bits_of_plain_loops_that_round_gradients_but_no_statistics(
+    broker: Broker, run: Run, unique: Callable[[], str]
+) -> None:
+    settings = ("schedule.window=3", OPTIMIZERS["momentum"], WITH_STATISTICS)
+    network, states = run(
+        train_through(broker, small_definition(*settings, "wire.journal=bfloat16"), unique(), epochs=2, jitter=3)
+    )
+    recorded = [run(journal(broker, network, gate)) for gate in range(network.gate_count)]
+    schedule = [updates(records) for records in recorded]
+    expected = Reference(network).run(schedule)
+    assert all(same_bits(state.params, wanted) for state, wanted in zip(states, expected, strict=True))
+    exact = Reference(replace(network, definition=small_definition(*settings)))
+    full = exact.run(schedule)
+    assert all(not same_bits(rounded, wanted) for rounded, wanted in zip(expected, full, strict=True))
+    sizes = [sum(isinstance(grad, Narrow) for grad in record.grads.values()) for record in recorded[0]]
+    assert sizes == [4] * 12, "weight and bias of two layers, but not mean and variance"
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_rows_divided_among_threads_give_the_same_bits_whatever_the_timing(
+    threads: int, broker: Broker, run: Run, unique: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And but for rounding those of one thread; a part is summed up by itself."""
+    monkeypatch.setattr(divided, "WORTH", 1 << 12)
+    definition = small_definition("schedule.kind=fixed", "schedule.window=4", OPTIMIZERS["dc-asgd-c"])
+    runs = [
+        run(train_through(broker, definition, unique(), epochs=2, jitter=jitter, threads=threads))
+        for jitter in (None, 7)
+    ]
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        assert same_bits(one.params, other.params)
+    reference = Reference(runs[0][0])
+    expected = reference.run(fixed_schedule(reference, epochs=2, delay=3))
+    for state, wanted in zip(runs[0][1], expected, strict=True):
+        assert any(not np.array_equal(state.params[name], w) for name, w in wanted.items()), "nothing was divided"
+        for name, w in wanted.items():
+            np.testing.assert_allclose(state.params[name], w, atol=1e-4)
 
 
 def test_two_sentinels_share_an_epoch_without_losing_or_doubling_a_sample(

@@ -53,6 +53,9 @@ EXAMPLES: dict[str, m.Message] = {
         RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": FLOATS, "0.bias": np.array(2.5, np.float64)}, writer="gate-1",
         tally=TALLY,
     ),
+    "journal-narrow": m.JournalRecord(
+        RUN, 1, 3, 41, TRAIL[1], 18, {"0.weight": narrow(FLOATS, "bfloat16"), "1.mean": FLOATS[1]}, writer="gate-1",
+    ),
     "chunk": m.SnapshotChunk(RUN, 1, 900, "gate-1", 2, b"\x00piece\xff"),
     "attempt": m.Attempt(RUN, 1, 3, True, 41, 2, "gate-1"),
     "manifest": m.SnapshotManifest(
@@ -164,6 +167,10 @@ STRATEGIES: dict[str, st.SearchStrategy[m.Message]] = {
     ),
     "zeroed": st.builds(
         m.Backward, runs, numbers, numbers, trails, numbers, st.none(), tally=tallies, zeroed=reasons
+    ),
+    "journal-narrow": st.builds(
+        m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers,
+        st.dictionaries(texts, arrays() | floats.map(partial(narrow, form="bfloat16")), max_size=3), writer=texts,
     ),
     "journal-zeroed": st.builds(
         m.JournalRecord, runs, numbers, numbers, numbers, hops, numbers, st.just({}), writer=texts, tally=tallies,

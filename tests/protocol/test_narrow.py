@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
 from akkafka.errors import AkkafkaError, ConfigError, ProtocolError
 from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
-from akkafka.protocol.messages import Backward, Narrow
+from akkafka.protocol.messages import Backward, JournalRecord, Narrow
 from akkafka.protocol.narrow import FORMS, Form, narrow, shown, wide
 from akkafka.protocol.settings import EdgeSpec
-from tests.protocol.cases import RUN
+from tests.protocol.cases import RUN, TRAIL
 
 X = np.array([[1.0, -2.5], [3e-5, 700.0], [0.0, -0.1]], np.float32)
 
@@ -97,3 +98,22 @@ def test_unknown_forms_are_told_with_those_there_are(setting: str) -> None:
 
 def test_the_forms_are_those_of_the_settings() -> None:
     assert FORMS == ("float32", "float16", "bfloat16", "int8")
+
+
+def test_a_journal_has_a_form_of_its_own_and_the_default_changes_no_hash() -> None:
+    plain = load_config(None).definition
+    assert load_config(None, ["wire.journal=float32"]).definition.hash == plain.hash
+    narrow_journal = load_config(None, ["wire.journal=bfloat16"]).definition
+    assert narrow_journal.wire.journal == "bfloat16" and narrow_journal.hash != plain.hash
+    assert all(edge.forward == "float32" for edge in map(narrow_journal.edge, range(4)))
+    with pytest.raises(ConfigError, match="journal"):
+        load_config(None, ["wire.journal=int8"])
+
+
+def test_a_record_with_nothing_under_a_name_is_refused() -> None:
+    value = wire.encode(JournalRecord(RUN, 1, 3, 41, TRAIL[1], 18, {"w": np.ones(1, np.float32)}))
+    fields = msgpack.unpackb(value[6:], raw=False)
+    for forged, words in ((None, "nothing under 'w'"), ({"form": "bfloat16"}, "no values"), (7, "w")):
+        fields["grads"]["w"] = forged
+        with pytest.raises(ProtocolError, match=words):
+            wire.decode(value[:6] + msgpack.packb(fields, use_bin_type=True))

@@ -34,6 +34,7 @@ OPTIONAL = {
     "followed": ("context", "tag", "void", "issued_ns", "followed"),
     "followed-back": ("void", "followed"),
     "journal": ("void", "writer", "tally"),
+    "journal-narrow": ("void", "writer"),
     "journal-zeroed": ("void", "writer", "zeroed"),
     "manifest": ("sums", "staleness"),
 }  # of today's fields, those that the first schema may leave out; a field that is added later joins them

@@ -14,11 +14,11 @@ from akkafka.cli.training import supervision as s
 from akkafka.cli.training.board import Board
 from akkafka.cli.training.children import Children
 from akkafka.cli.training.crew import STANDBY
-from akkafka.cli.training.placement import gates_in
 from akkafka.cli.training.show import Scene, Show
 from akkafka.cli.training.standing import read_lanes
 from akkafka.cli.training.tail import Tail
 from akkafka.protocol.messages import Mode
+from akkafka.protocol.ranges import gates_in
 
 TICK_S = 0.05
 WAIT_TOLD_S = 5.0

@@ -1,22 +1,21 @@
 """Which gates share a process, and how many threads each process may use, so that cores are never oversubscribed. Pure.
 
-Each gate has one compute thread, whose BLAS may split a product among several; numba's kernels have one. So the cores
-are shared out among the gates, in whichever processes: on two cores with three gates each has one, a single gate on
-eight cores has eight. BLAS adds up in another order with another number of threads, so the count is a part of what a
-gate tells of itself (`numerics`): bits are compared between equal ones.
+The cores are shared out among the gates, in whichever processes: on two cores with three gates each has one, a single
+gate on eight cores has eight. The number is told by the variables that BLAS libraries go by, so it holds whatever a
+gate does with it: it divides the rows of a batch among so many threads, with kernels and all, or where that can't be
+done lets BLAS divide its products (gate/numerics.py). Sums are made in another order then, so the count is a part of
+what a gate tells of itself (`numerics`): bits are compared between equal ones.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from akkafka.errors import ConfigError
+from akkafka.protocol.ranges import each_once
 
 BLAS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 
 
 def cores_here() -> int:
@@ -25,7 +24,7 @@ def cores_here() -> int:
 
 
 def threads_of(gates: int, cores: int) -> int:
-    """BLAS threads of each of so many gates: their sum is at most `cores`, but for one each."""
+    """Threads of each of so many gates: their sum is at most `cores`, but for one each."""
     return max(1, cores // gates)
 
 
@@ -41,26 +40,6 @@ def processes_of(told: Sequence[str] | None, gates: int) -> list[str]:
     """
     if told is None:
         return [str(gate) for gate in range(gates)]
-    named: list[int] = []
-    for text in told:
-        hosted = gates_in(text)
-        if not hosted:
-            raise ConfigError(
-                f"[run] processes: {text!r} is neither a gate nor a range such as '1-2'", hint=_hint(gates)
-            )
-        named += hosted
-    if named != list(range(gates)):
-        raise ConfigError(
-            f"[run] processes = {list(told)} names gates {named}, the network has 0 to {gates - 1}", hint=_hint(gates)
-        )
+    hint = f"Each gate once, in order; for all in one process: ['0-{gates - 1}']. `akkafka plan` proposes some."
+    each_once("[run] processes", told, gates, hint)
     return list(told)
-
-
-def gates_in(layers: str) -> range:
-    """The gates that a process hosts by its `--layer`; empty for what is neither a number nor a range."""
-    match = _RANGE.fullmatch(layers)
-    return range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-
-
-def _hint(gates: int) -> str:
-    return f"Each gate once, in order; for all in one process: ['0-{gates - 1}']. `akkafka plan` proposes some."

@@ -12,7 +12,10 @@ from hypothesis.extra import numpy as arrays
 
 from akkafka.nn import kernels
 from akkafka.nn.layer import F32, Array, Pass
+from akkafka.nn.layers import conv2d
 from akkafka.nn.layers.conv2d import Conv2d
+from akkafka.nn.layers.pool2d import MaxPool2d
+from akkafka.nn.scratch import scratch
 from akkafka.nn.window import Pair, Window
 
 SHAPES = ((1, 1), (1, 50), (7, 1), (33, 17), (64, 16))
@@ -199,3 +202,68 @@ def test_a_convolution_sees_its_windows_and_takes_images_one_by_one(
     weight = params["weight"].reshape(groups, outs, 4 // groups, *kernel).astype(np.float64)
     expected = np.einsum("ngcpqij,gocij->ngopq", seen, weight).reshape(y.shape) + params["bias"][:, None, None]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("relu", (False, True))
+@pytest.mark.parametrize("block", (1, 1 << 13))
+@pytest.mark.parametrize("outs", (1, 3, 4, 6))
+@pytest.mark.parametrize("groups", (1, 2, 4))
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    (((1, 1), (1, 1), (0, 0), (1, 1)), ((3, 5), (1, 1), (1, 2), (1, 1)), ((2, 3), (3, 2), (4, 1), (2, 3))),
+)
+def test_the_gradient_of_a_window_is_what_it_saw_times_what_came_back(
+    relu: bool,
+    block: int,
+    outs: int,
+    groups: int,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against products of matrices, and with memory that is full of what must not get in."""
+    window = Window(kernel, stride, padding, dilation)
+    places = window.positions((13, 17))
+    layer = Conv2d((4, 13, 17), (outs * groups, *places), window, groups, relu=relu)
+    assert conv2d.correlates(layer.out_shape, groups)
+    params, x = {name: random(*shape, seed=1) for name, shape in layer.param_shapes.items()}, random(7, 4, 13, 17)
+    y, tape = layer.forward(params, x, Pass(training=True, key=0))
+    dy = random(*y.shape, seed=2)
+    monkeypatch.setattr(conv2d, "BLOCK", block)
+    for name in ("strips", "product", "columns"):
+        scratch.take(name, 1 << 17)[:] = np.nan
+    without, found = layer.backward(params, tape, dy, need_dx=False)
+    dx, again = layer.backward(params, tape, dy)
+    assert without is None and dx is not None
+    assert all(same_bits(found[name], again[name]) for name in found)
+    monkeypatch.setattr(conv2d, "CORRELATED", 0)
+    assert not conv2d.correlates(layer.out_shape, groups)
+    expected_dx, expected = layer.backward(params, tape, dy)
+    assert expected_dx is not None and same_bits(dx, expected_dx)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name].dtype, found[name].shape) == (gradient.dtype, gradient.shape)
+        np.testing.assert_allclose(found[name], gradient, rtol=2e-5, atol=2e-5 * float(np.abs(gradient).max()))
+
+
+@pytest.mark.parametrize("size", ((2, 2), (5, 7), (28, 28), (9, 36)))
+@pytest.mark.parametrize("special", (False, True))
+def test_windows_of_four_are_pooled_as_all_others(size: tuple[int, int], special: bool) -> None:
+    """The first of equals, not-a-number before all, the last of several such."""
+    window = Window((2, 2), (2, 2), (0, 0), (1, 1))
+    layer = MaxPool2d((3, *size), (3, *window.positions(size)), window)
+    x = np.maximum(random(4, 3, *size), np.float32(0))  # many are equal
+    if special:
+        chosen = np.random.default_rng(3).integers(0, 5, x.shape)
+        x[chosen == 0], x[chosen == 1], x[chosen == 2] = np.nan, np.inf, -np.inf
+    y, where = layer.forward({}, x, Pass(training=True, key=0))
+    for b, c, p, q in np.ndindex(*y.shape):
+        best, place = None, -1
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            value = x[b, c, 2 * p + i, 2 * q + j]
+            if best is None or value > best or np.isnan(value):
+                best, place = value, (2 * p + i) * size[1] + 2 * q + j
+        assert where[b, c, p, q] == place
+        np.testing.assert_array_equal(y[b, c, p, q], best)

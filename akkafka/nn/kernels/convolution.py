@@ -27,6 +27,7 @@ from akkafka.nn.kernels.machine import (
     f32_4d,
     f64,
     f64_1d,
+    f64_2d,
     i64,
     i64_1d,
     i64_pair,
@@ -38,7 +39,7 @@ from akkafka.nn.kernels.machine import (
     nothing,
     ten_i64,
 )
-from akkafka.nn.kernels.vectors import LANES, copying, products_of
+from akkafka.nn.kernels.vectors import LANES, copying, dots_of, products_of
 from akkafka.nn.layer import F32
 from akkafka.nn.window import Geometry
 
@@ -236,6 +237,89 @@ def convolve(
                         FOUR(strips, begins, base, weights, row, bias[channel:], floor, target, at, UNSIGNED(places))
                     else:
                         ONE(strips, begins, base, weights, row, bias[channel:], floor, target, at, UNSIGNED(places))
+
+
+DOTS_4_2, DOTS_4_1, DOTS_1_2, DOTS_1_1 = dots_of(4, 2), dots_of(4, 1), dots_of(1, 2), dots_of(1, 1)
+
+
+@compiled(nothing, in_f32_3d, in_f32_3d, i64, f64_1d, f32_1d, i64)
+def masked(y: F32, dy: F32, b: int, sums: NDArray[np.float64], out: F32, at: int) -> None:
+    """dy[b] where y is not 0 (all of it, if there is no y) to out[at:], a row for each channel; each is filled up with
+    zeros to whole vectors. sums[o] grows by the channel's sum."""
+    channels, places = dy.shape[1], dy.shape[2]
+    whole, zero = (places + LANES - 1) // LANES * LANES, np.float32(0)
+    for o in range(channels):
+        source, target = dy[b, o], out[at + o * whole : at + (o + 1) * whole]
+        if y.size:
+            gate = y[b, o]
+            for p in range(places):
+                target[p] = zero if gate[p] == zero else source[p]
+        else:
+            for p in range(places):
+                target[p] = source[p]
+        for p in range(places, whole):
+            target[p] = zero
+        sums[o] += added(target)
+
+
+@compiled(nothing, in_f32_4d, ten_i64, in_i64_1d, in_f32_3d, in_f32_3d, i64, f32_1d, f32_1d, f32_2d, f64_2d, f64_1d)
+def correlate(
+    x: F32,
+    geometry: Geometry,
+    begins: NDArray[np.int64],
+    y: F32,
+    dy: F32,
+    block: int,
+    strips: F32,
+    rows: F32,
+    part: F32,
+    grad: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
+    """grad[o] grows by the gradient for weight[o] of `convolve`, sums[o] by that for the bias.
+
+    dy (n, O, P) is the gradient of what it gave, y that itself if there was a relu, else empty. grad (O, cells), cells
+    = len(begins). The windows are read from strips, as in `convolve`, those of `block` images at a time, for which
+    `strips` and `rows` (O rows of whole vectors an image) have memory. `part` as grad. Sums are of float32 within a
+    block, of float64 over blocks.
+    """
+    _, kw, _, _, ph, _, _, _, _, ow = geometry
+    n, channels, height, width = x.shape
+    (outs, cells), places, strip = grad.shape, dy.shape[2], (height + 2 * ph) * ow
+    pixels, found = x.reshape(-1), part.reshape(-1)
+    groups = channels * geometry[0] * kw // cells
+    each, wide = outs // groups, channels // groups * kw * strip
+    steps = (places + LANES - 1) // LANES
+    image, row = channels * kw * strip, steps * LANES
+    for start in range(0, n, block):
+        count = min(block, n - start)
+        for b in range(start, start + count):
+            masked(y, dy, b, sums, rows, (b - start) * outs * row)
+            for c in range(channels):
+                for kj in range(kw):
+                    at = (b - start) * image + (c * kw + kj) * strip
+                    cut(pixels, (b * channels + c) * height * width, (height, width), kj, geometry, strips, at)
+        strips[count * image : count * image + SLACK] = np.float32(0)  # read by the last vectors, times 0
+        images = (UNSIGNED(count), UNSIGNED(outs * row), UNSIGNED(image))
+        for g in range(groups):
+            base = UNSIGNED(g * wide)
+            for o in range(0, each, 4 if each >= 4 else 1):
+                channel = g * each + (min(o, each - 4) if each >= 4 else o)
+                line = UNSIGNED(channel * row)
+                for k in range(0, cells, 2 if cells >= 2 else 1):
+                    cell = UNSIGNED(min(k, cells - 2) if cells >= 2 else k)
+                    at, stride, whole = UNSIGNED(channel * cells) + cell, UNSIGNED(row), UNSIGNED(steps)
+                    if each >= 4 and cells >= 2:
+                        DOTS_4_2(rows, line, stride, strips, begins, cell, base, images, whole, found, at)
+                    elif each >= 4:
+                        DOTS_4_1(rows, line, stride, strips, begins, cell, base, images, whole, found, at)
+                    elif cells >= 2:
+                        DOTS_1_2(rows, line, stride, strips, begins, cell, base, images, whole, found, at)
+                    else:
+                        DOTS_1_1(rows, line, stride, strips, begins, cell, base, images, whole, found, at)
+        for o in range(outs):
+            for k in range(cells):
+                grad[o, k] += part[o, k]
 
 
 @compiled(nothing, in_f32_2d, in_f32_1d, f32_3d)

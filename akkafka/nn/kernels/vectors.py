@@ -117,6 +117,69 @@ def products_of(rows: int, vectors: int) -> Callable[..., None]:
     return made
 
 
+def dots_of(rows: int, cells: int) -> Callable[..., None]:
+    """A function (y, row, stride, x, starts, cell, base, images, steps, out, at) for use in a kernel: a tile of sums.
+
+    out[at + r·len(starts) + c] = sum over b and q of y[row + r·stride + b·y_image + q]·x[base + starts[cell + c] +
+    b·x_image + q], for so many `rows` r and `cells` c; `images` is (number of b, y_image, x_image), q in 0…steps·8 - 1.
+    All sums stay in registers. Arrays 1-d, C-contiguous; `starts` int64, the rest float32; numbers uint64. Eight sums,
+    of every eighth q, each in the order of b and q, then those together; product and sum are rounded once where the
+    processor can, else each on its own.
+    """
+
+    @intrinsic
+    def dots(
+        _: Any,
+        y: Any,
+        row: Any,
+        stride: Any,
+        x: Any,
+        starts: Any,
+        cell: Any,
+        base: Any,
+        images: Any,
+        steps: Any,
+        out: Any,
+        at: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def view(place: int) -> Any:
+                return context.make_array(signature.args[place])(context, builder, args[place])
+
+            def number(value: int) -> Any:
+                return ir.Constant(INDEX, value)
+
+            count, y_image, x_image = parts(builder, args[7])
+            begin = builder.gep(view(0).data, [args[1]])
+            lines = [builder.gep(begin, [builder.mul(args[2], number(r))]) for r in range(rows)]
+            pixels, runs = builder.gep(view(3).data, [args[6]]), builder.gep(view(4).data, [args[5]])
+            seen = [builder.gep(pixels, [builder.load(builder.gep(runs, [number(c)]))]) for c in range(cells)]
+            zero = ir.Constant(FLOATS, [0.0] * LANES)
+            sums = [[variable(builder, zero) for _ in range(cells)] for _ in range(rows)]
+            add = declared(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), f"llvm.fmuladd.v{LANES}f32")
+            with cgutils.for_range(builder, count) as image:
+                there, here = builder.mul(image.index, y_image), builder.mul(image.index, x_image)
+                with cgutils.for_range(builder, args[8]) as step:
+                    q = builder.mul(step.index, number(LANES))
+                    ours, theirs = builder.add(there, q), builder.add(here, q)
+                    left = [load(builder, line, ours) for line in lines]
+                    right = [load(builder, run, theirs) for run in seen]
+                    for factor, totals in zip(left, sums, strict=True):
+                        for numbers, total in zip(right, totals, strict=True):
+                            builder.store(builder.call(add, [factor, numbers, builder.load(total)]), total)
+            for r, totals in enumerate(sums):
+                place = builder.add(args[10], builder.mul(view(4).nitems, number(r)))
+                for c, total in enumerate(totals):
+                    target = builder.gep(view(9).data, [builder.add(place, number(c))])
+                    builder.store(together(builder, builder.load(total)), target)
+            return context.get_dummy_value()
+
+        return types.void(y, row, stride, x, starts, cell, base, images, steps, out, at), generate
+
+    made: Callable[..., None] = dots
+    return made
+
+
 def copying() -> Callable[..., None]:
     """A function (x, start, out, at) for use in a kernel: out[at + k] = x[start + k] for k in 0…7.
 

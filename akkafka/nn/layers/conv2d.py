@@ -24,6 +24,9 @@ from akkafka.nn.sizes import Pair, RimPair, Size, pair
 from akkafka.nn.spec import LayerSpec
 from akkafka.nn.window import Geometry, Window, image
 
+CORRELATED = 32  # channels going out of a group: with more, products of matrices are faster
+BLOCK = 1 << 15  # floats of strips and gradients that are gone through together
+_NOTHING = np.empty((0, 0, 0), np.float32)
 CHUNK = 1 << 18  # floats in the columns of one chunk: 1 MB; less costs more in calls than the nearer cache saves
 
 
@@ -88,6 +91,38 @@ def slide(x: F32, window: Window, weight: F32, bias: F32, floor: float, out: F32
     memory = strips(x.shape[1] * window.kernel[1], x.shape[2], window, out.shape[3])
     flat = out.reshape(len(out), out.shape[1], out.shape[2] * out.shape[3])
     kernels.convolution.convolve(x, geometry, starts, weight, bias, np.float32(floor), memory, flat)
+
+
+def correlates(out_shape: Shape, groups: int) -> bool:
+    """Whether `correlate` is the faster way to the weights' gradient."""
+    return slides(out_shape) and out_shape[0] // groups <= CORRELATED
+
+
+def correlate(x: F32, window: Window, y: F32 | None, dy: F32, shape: Shape, sums: NDArray[np.float64]) -> F32:
+    """Gradient (O, C / groups · kh · kw) = `shape` for the weight of `slide`, whose result has the gradient dy.
+
+    y is that result if there was a relu. `sums` (O,) grows by the gradient for the bias.
+    """
+    geometry = window.geometry((dy.shape[2], dy.shape[3]))
+    begins = _starts(shape[1] // prod(window.kernel), x.shape[2], geometry)
+    flat = (len(dy), shape[0], dy.shape[2] * dy.shape[3])
+    image = x.shape[1] * window.kernel[1] * (x.shape[2] + 2 * window.padding[0]) * dy.shape[3]
+    row = -(-flat[2] // kernels.vectors.LANES) * kernels.vectors.LANES
+    block = min(len(x), max(1, BLOCK // (image + shape[0] * row)))
+    kernels.convolution.correlate(
+        x,
+        geometry,
+        begins,
+        _NOTHING if y is None else y.reshape(flat),
+        dy.reshape(flat),
+        block,
+        scratch.take("strips", block * image + kernels.convolution.SLACK),
+        scratch.take("product", block * shape[0] * row),
+        scratch.take("columns", *shape),
+        grad := np.zeros(shape),
+        sums,
+    )
+    return grad.astype(np.float32)
 
 
 @lru_cache(maxsize=256)  # the same for every batch
@@ -181,22 +216,34 @@ class Conv2d:
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
     ) -> tuple[F32 | None, dict[str, F32]]:
         """See Layer; columns are made again from x, which takes less time than to keep them takes memory."""
-        x = tape.x
-        dx = np.empty(x.shape, np.float32) if need_dx else None
-        places, channels = prod(self.out_shape[1:]), self.out_shape[0]
-        weight = params["weight"].reshape(channels, -1)
-        grad, sums = np.zeros(weight.shape, np.float32), np.zeros(channels)
-        for part in chunks(len(x), self._rows * places):
-            columns = self._columns(x[part])
+        shape = (self.out_shape[0], self._rows // self.groups)
+        dx = np.empty(tape.x.shape, np.float32) if need_dx else None
+        weight, sums = params["weight"].reshape(shape), np.zeros(shape[0])
+        if correlates(self.out_shape, self.groups):
+            grad = correlate(tape.x, self.window, tape.y, dy, shape, sums)
+            if dx is not None:
+                self._back(weight, tape, dy, np.empty_like(sums), None, dx)
+        else:
+            grad = np.zeros(shape, np.float32)
+            self._back(weight, tape, dy, sums, grad, dx)
+        grads: dict[str, F32] = {"weight": grad.reshape(params["weight"].shape)}
+        return dx, {**grads, "bias": sums.astype(np.float32)} if self.bias else grads
+
+    def _back(
+        self, weight: F32, tape: ConvTape, dy: F32, sums: NDArray[np.float64], grad: F32 | None, dx: F32 | None
+    ) -> None:
+        """By products of matrices: `grad` and `sums` grow by the gradients for weight and bias, `dx` is filled."""
+        for part in chunks(len(dy), self._rows * prod(self.out_shape[1:])):
             dz = self._channels_first(None if tape.y is None else tape.y[part], dy[part], sums)
-            for outs, rows in self._parts():
-                grad[outs] += np.dot(dz[outs], columns[rows].T)
+            columns = scratch.take("columns", self._rows, dz.shape[1])
+            if grad is not None:
+                kernels.convolution.columns(tape.x[part], self._geometry, self._strip(), columns)
+                for outs, rows in self._parts():
+                    grad[outs] += np.dot(dz[outs], columns[rows].T)
             if dx is not None:
                 for outs, rows in self._parts():
                     np.dot(weight[outs].T, dz[outs], out=columns[rows])
                 kernels.convolution.images(columns, self._geometry, self._strip(), dx[part])
-        grads: dict[str, F32] = {"weight": grad.reshape(params["weight"].shape)}
-        return dx, {**grads, "bias": sums.astype(np.float32)} if self.bias else grads
 
     @property
     def _rows(self) -> int:

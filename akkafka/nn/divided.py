@@ -28,17 +28,19 @@ from akkafka.nn.layers.attention import Attention
 from akkafka.nn.layers.conv2d import Conv2d
 from akkafka.nn.layers.conv_transpose2d import ConvTranspose2d
 from akkafka.nn.layers.dropconnect_weights import DropConnectWeights
+from akkafka.nn.layers.each import Each
 from akkafka.nn.layers.embedding import Embedding, PositionalEmbedding
 from akkafka.nn.layers.flatten import Flatten
-from akkafka.nn.layers.global_pool import GlobalPool
+from akkafka.nn.layers.global_pool import GlobalAvgPool, GlobalMaxPool
 from akkafka.nn.layers.group_norm import GroupNorm
 from akkafka.nn.layers.linear import Linear
 from akkafka.nn.layers.parallel import Parallel
 from akkafka.nn.layers.pointwise import Pointwise
-from akkafka.nn.layers.pool2d import Pool2d
+from akkafka.nn.layers.pool2d import AvgPool2d, MaxPool2d
 from akkafka.nn.layers.recurrent import Recurrent
 from akkafka.nn.layers.relu import Relu
 from akkafka.nn.layers.reshape import Reshape
+from akkafka.nn.layers.residual import Residual
 from akkafka.nn.layers.row_norm import RowNorm
 from akkafka.nn.layers.scale import Scale
 from akkafka.nn.layers.softmax import Softmax
@@ -46,28 +48,35 @@ from akkafka.nn.sequence import Stack
 
 T = TypeVar("T")
 
-BY_ROW: Final = (
+BY_ROW: Final = {
     Attention,
+    AvgPool2d,
     Conv2d,
     ConvTranspose2d,
     DropConnectWeights,
+    Each,
     Embedding,
     Flatten,
-    GlobalPool,
+    GlobalAvgPool,
+    GlobalMaxPool,
     GroupNorm,
     Linear,
+    MaxPool2d,
+    Parallel,
     Pointwise,
-    Pool2d,
     PositionalEmbedding,
     Recurrent,
     Relu,
     Reshape,
+    Residual,
     RowNorm,
     Scale,
     Softmax,
-)
-"""Layers that do to a row what they would do if it came alone. Not here: statistics of the batch, and masks over
-samples, whose chance goes by the row's place in it; nor layers of other packages, of which nobody knows."""
+    Stack,
+}
+"""Layers that do to a row what they would do if it came alone; those that hold others, if these do. Not here:
+statistics of the batch, and masks over samples, whose chance goes by the row's place in it; nor layers of other
+packages, though they may derive from these."""
 
 WORTH: Final = 1 << 22
 """Multiplications that a part has at least: some .2 ms, as to hand it over takes some .1 ms."""
@@ -75,13 +84,13 @@ WORTH: Final = 1 << 22
 
 def by_row(layer: Layer) -> bool:
     """True if `layer`, with all that it holds, may be divided by rows."""
+    if type(layer) not in BY_ROW:  # no more than these: what derives from them may look at the whole batch
+        return False
     if isinstance(layer, Stack):
         return all(map(by_row, layer.layers))
     if isinstance(layer, Around):
         return by_row(layer.inner)
-    if isinstance(layer, Parallel):
-        return all(map(by_row, layer.branches))
-    return isinstance(layer, BY_ROW)
+    return all(map(by_row, layer.branches)) if isinstance(layer, Parallel) else True
 
 
 def multiplications(layer: Layer) -> int:

@@ -13,6 +13,7 @@ import pytest
 from akkafka.nn import divided
 from akkafka.nn.divided import Divided, PartsTape, Team, by_row, multiplications
 from akkafka.nn.layer import Array, Layer, Pass
+from akkafka.nn.layers.linear import Linear
 from akkafka.nn.spec import LAYERS, build_sequence, layer_spec
 
 from .cases import CASES, TRAINING, Case, both_ways, linear
@@ -71,8 +72,12 @@ def test_layers_of_others_are_left_whole() -> None:
     class Own:
         """Says nothing of its rows."""
 
+    class Centred(Linear):
+        """Minus the batch's mean, on top of a layer that is divided."""
+
     own: Any = Own()
     assert not by_row(own)
+    assert by_row(Linear(3, 2)) and not by_row(Centred(3, 2))
 
 
 def test_a_dropout_anywhere_within_keeps_a_block_whole() -> None:

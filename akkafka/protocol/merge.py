@@ -14,7 +14,7 @@ from akkafka.errors import ConfigError
 from akkafka.protocol.ranges import each_once
 
 KEY: Final = "merge"
-MAX_NAME: Final = 80
+MAX_NAME: Final = 80  # as protocol/definition.py takes them
 _ONE: Final = ("optimizer", "trainable")  # of which a gate has one for all its layers
 
 

@@ -222,7 +222,7 @@ class Conv2d:
         if correlates(self.out_shape, self.groups):
             grad = correlate(tape.x, self.window, tape.y, dy, shape, sums)
             if dx is not None:
-                self._back(weight, tape, dy, np.empty_like(sums), None, dx)
+                self._back(weight, tape, dy, np.zeros_like(sums), None, dx)  # the bias's gradient is there already
         else:
             grad = np.zeros(shape, np.float32)
             self._back(weight, tape, dy, sums, grad, dx)

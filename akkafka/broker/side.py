@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from akkafka.broker.base import Broker, Producer, Record, TopicPartition
+from akkafka.broker.base import Broker, Headers, Producer, Record, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.errors import AkkafkaError
 from akkafka.protocol import wire
@@ -24,13 +24,13 @@ class SideChannel:
         self._broker, self._network, self._process = broker, network, process
         self._producer: Producer | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._untold: tuple[str, bytes] | None = None  # (topic, value), the newest while nobody takes it
+        self._untold: tuple[str, bytes, Headers] | None = None  # the newest while nobody takes it
         self.dead_letters = 0
 
     def tell(self, body: Body) -> None:
         """Publish figures."""
         message = to_message(self._network.run, self._process, int(time.time() * 1000), body)
-        self._send(self._network.topics.metrics, wire.encode(message))
+        self._send(self._network.topics.metrics, wire.encode(message), wire.headers(message))
 
     def refuse(self, record: Record | None, topic: str, lane: int, offset: int, reason: str) -> None:
         """Publish a dead letter; `record` is the refused one where it is at hand."""
@@ -49,15 +49,15 @@ class SideChannel:
         if self._producer is not None:
             await self._producer.close(timeout=max(0.0, until - time.monotonic()))
 
-    def _send(self, topic: str, value: bytes) -> None:
+    def _send(self, topic: str, value: bytes, headers: Headers = ()) -> None:
         producer = self._producer
         if producer is None or producer.broken:
-            self._untold = (topic, value)
+            self._untold = (topic, value, headers)
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.get_running_loop().create_task(self._open())
             return
         if producer.pending() < _MAX_PENDING:
-            future = producer.send(TopicPartition(topic, 0), value)
+            future = producer.send(TopicPartition(topic, 0), value, headers=headers)
             future.add_done_callback(_heard)
 
     async def _open(self) -> None:

@@ -419,7 +419,7 @@ class Gate:
         busy = self._thread.busy_seconds
         share = (busy - self._usage.busy) / max(now - self._usage.at, 1e-6)
         self._usage = _Usage(now, busy)
-        counted, used = core.statistics, self._self.cpu_times()
+        counted = core.statistics
         return GateFigures(
             gate=self.gate,
             name=self.name,
@@ -434,7 +434,7 @@ class Gate:
             staleness_sum=counted.staleness_sum,
             staleness_max=counted.staleness_max,
             busy=min(1.0, share),
-            cpu_seconds=used.user + used.system,
+            cpu_seconds=time.process_time(),
             rss_bytes=self._self.memory_info().rss,
             dead_letters=self._side.dead_letters,
             compensation=self._model.compensation,

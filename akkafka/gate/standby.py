@@ -11,7 +11,7 @@ from typing import Literal
 
 import psutil
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
 from akkafka.broker.network import Network
 from akkafka.broker.reading import follow, last_records, reading
 from akkafka.broker.side import SideChannel
@@ -49,7 +49,7 @@ class Watch:
         for record in tail:
             age_s = time.time() - record.timestamp_ms / 1000
             if age_s < OLD_S:  # who is started again finds the beats of the one that died
-                self._hear(record.value, max(0.0, age_s - LATE_S))
+                self._hear(record, max(0.0, age_s - LATE_S))
         (_, end) = (await self._broker.bounds([self._where]))[self._where]
         self._reader.assign({self._where: tail[-1].offset + 1 if tail else end})
 
@@ -83,11 +83,14 @@ class Watch:
         assert self._reader is not None, "open() comes first"
         with suppress(BrokerUnavailableError):
             for record in await follow(self._reader, timeout):
-                self._hear(record.value)
+                self._hear(record)
 
-    def _hear(self, value: bytes | None, age_s: float = 0.0) -> None:
+    def _hear(self, record: Record, age_s: float = 0.0) -> None:
+        told = dict(record.headers)  # most figures are of no interest, and some are long: they need not be decoded
+        if told.get("kind", b"gate") != b"gate" or told.get("process") == self._process.encode():
+            return
         try:
-            message = wire.decode(value)
+            message = wire.decode(record.value)
             if not isinstance(message, Figures) or message.kind != "gate" or message.run != self._network.run:
                 return
             body = from_message(message)

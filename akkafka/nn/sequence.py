@@ -12,14 +12,14 @@ from akkafka.nn.layer import F32, Array, Layer, Params, Pass, Shape, Tape, check
 
 @runtime_checkable
 class Fusible(Protocol):
-    """A layer that can do the work of the unweighted layer behind it in the same sweep over memory."""
+    """A layer that can do the work of the one behind it as well, in fewer sweeps over memory."""
 
     def followed_by(self, following: Layer) -> Layer | None:
-        """One layer that gives the bits of both in a row, with this one's params; None where it can't."""
+        """One layer that gives what both in a row give; None where there is none. One of them at most has params."""
 
 
 class Part(NamedTuple):
-    """One stretch of work: a layer, or two fused into one, at the position of the first."""
+    """One stretch of work: a layer, or several fused into one, at the position of the first."""
 
     position: int
     layer: Layer
@@ -119,10 +119,13 @@ def _fused(layers: tuple[Layer, ...]) -> tuple[Part, ...]:
     position = 0
     while position < len(layers):
         layer, width = layers[position], 1
-        if isinstance(layer, Fusible) and position + 1 < len(layers):
-            both = layer.followed_by(layers[position + 1])
-            layer, width = (layer, 1) if both is None else (both, 2)
-        names = tuple((name, f"{position}.{name}") for name in layer.param_shapes)
+        while position + width < len(layers) and isinstance(layer, Fusible):
+            both = layer.followed_by(layers[position + width])
+            if both is None:
+                break
+            layer, width = both, width + 1
+        fused = range(position, position + width)
+        names = tuple((name, f"{i}.{name}") for i in fused for name in layers[i].param_shapes)
         parts.append(Part(position, layer, names))
         position += width
     return tuple(parts)

@@ -78,7 +78,7 @@ def _no_extension(code: int, data: bytes) -> NoReturn:
 
 
 def headers(message: m.Message) -> Headers:
-    """Facts that tools want without decoding; nothing in akkafka decides by them."""
+    """Facts that tools want without decoding. Nothing in akkafka decides by them, but for which figures to look at."""
     match message:
         case m.Forward():
             facts = {"mode": message.mode.value, "seq": message.seq, "version": _last_version(message)}
@@ -88,6 +88,8 @@ def headers(message: m.Message) -> Headers:
             facts = {"lane": message.lane, "seq": message.seq, "version": message.hop.version}
         case m.SnapshotChunk() | m.SnapshotManifest():
             facts = {"version": message.version}
+        case m.Figures():
+            facts = {"kind": message.kind, "process": message.process}
         case _:
             return ()
     return tuple((name, str(value).encode()) for name, value in facts.items())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
+from akkafka.broker.base import TopicPartition
 from akkafka.broker.connection import Connection
 from akkafka.broker.kafka import KafkaBroker
+from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import define
+from akkafka.broker.reading import reading
 from akkafka.broker.side import SideChannel
 from akkafka.protocol.figures import GateFigures
 
@@ -37,3 +41,21 @@ def test_the_first_figures_are_not_lost_while_the_way_to_the_broker_opens(
             await broker.close()
 
     assert run(told()) == [2]  # the newest of those nobody took
+
+
+def test_what_figures_are_is_told_beside_them(run: Run) -> None:
+    """Also of those that had to wait for a producer."""
+
+    async def told() -> list[dict[str, bytes]]:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        side = SideChannel(broker, network, "gate-1-a")
+        side.tell(at_version(1))
+        await asyncio.sleep(0.1)
+        side.tell(at_version(2))
+        await side.close()
+        async with reading(broker, "look") as reader:
+            reader.assign({TopicPartition(network.topics.metrics, 0): 0})
+            return [dict(record.headers) for record in await reader.poll(timeout=1.0)]
+
+    assert run(told()) == [{"kind": b"gate", "process": b"gate-1-a"}] * 2

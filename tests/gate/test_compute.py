@@ -60,7 +60,7 @@ def test_short_jobs_come_to_the_loops_thread_once_they_are_known_to_be_short(run
 
 
 def test_a_job_that_waits_for_a_lock_is_no_long_one(run: Run) -> None:
-    where = run(answers(Paced(0.0, waits=3 * SHORT_S), [JOB] * 200))
+    where = run(answers(Paced(0.0, waits=3 * SHORT_S), [JOB] * 60))
     assert threading.get_ident() in where
 
 
@@ -69,9 +69,11 @@ def test_long_jobs_stay_on_the_thread_of_their_own(run: Run) -> None:
     assert threading.get_ident() not in where
 
 
-def test_beside_other_gates_longer_jobs_come_to_the_loops_thread(run: Run) -> None:
-    where = run(answers(Paced(3 * SHORT_S), [JOB] * 200, SHARED_SHORT_S))
-    assert threading.get_ident() in where
+def test_jobs_that_are_short_to_a_gate_alone_are_long_beside_others(run: Run) -> None:
+    seconds = (SHORT_S * SHARED_SHORT_S) ** 0.5
+    alone = run(answers(Paced(seconds), [JOB] * 40))
+    beside = run(answers(Paced(seconds), [JOB] * 40, SHARED_SHORT_S))
+    assert threading.get_ident() in alone and threading.get_ident() not in beside
 
 
 @pytest.mark.parametrize("before", [0, 200])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from akkafka.broker.base import TopicPartition
+from akkafka.broker.base import Headers, TopicPartition
 from akkafka.broker.memory import MemoryBroker
 from akkafka.broker.network import Network, define
 from akkafka.gate import standby
@@ -56,11 +56,13 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-async def beat(broker: MemoryBroker, network: Network, pid: int, **facts: Any) -> None:
+async def beat(broker: MemoryBroker, network: Network, pid: int, headers: Headers | None = None, **facts: Any) -> None:
+    """A beat of an older process; `headers`: in place of those that belong to it."""
     given: dict[str, Any] = {"gate": 0, "name": "fc1", "state": "working", "host": socket.gethostname()} | facts
     producer = await broker.producer("beat")
     message = to_message(network.run, "gate-0-older", 0, GateFigures(pid=pid, **given))
-    await producer.send(TopicPartition(network.topics.metrics, 0), wire.encode(message))
+    where = TopicPartition(network.topics.metrics, 0)
+    await producer.send(where, wire.encode(message), headers=wire.headers(message) if headers is None else headers)
     await producer.close()
 
 
@@ -154,3 +156,27 @@ def test_who_is_started_again_does_not_wait_for_the_beats_of_the_one_that_died(
         await late.close()
 
     run(scene())
+
+
+@pytest.mark.parametrize(
+    ("headers", "heard"),
+    [
+        ((), True),  # of an akkafka that wrote none
+        ((("kind", b"gate"), ("process", b"gate-0-older")), True),
+        ((("kind", b"train"), ("process", b"train-a")), False),
+        ((("kind", b"gate"), ("process", b"gate-0-younger")), False),
+    ],
+)
+def test_figures_that_are_said_to_be_of_no_interest_are_not_looked_into(
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock, headers: Headers, heard: bool
+) -> None:
+    async def scene() -> str:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = await watching(broker, network)
+        await beat(broker, network, worker.pid, headers)
+        await watch.follow(1.0)
+        await watch.close()
+        return watch.worker
+
+    assert run(scene()) == ("gate-0-older" if heard else "")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         pooling,
         recurrent,
         softmax,
+        sparse,
         streaming,
     )
 
@@ -44,6 +45,7 @@ NAMES = (
     "pooling",
     "recurrent",
     "softmax",
+    "sparse",
     "streaming",
 )
 
@@ -62,6 +64,7 @@ __all__ = [
     "pooling",
     "recurrent",
     "softmax",
+    "sparse",
     "streaming",
 ]
 

@@ -24,12 +24,14 @@ f32_3d, f32_4d = types.Array(f32, 3, "C"), types.Array(f32, 4, "C")
 f64_1d, f64_2d = types.Array(f64, 1, "C"), types.Array(f64, 2, "C")
 i64_1d = types.Array(i64, 1, "C")
 i32_3d = types.Array(types.int32, 3, "C")
+u16_1d, u8_1d = types.Array(types.uint16, 1, "C"), types.Array(types.uint8, 1, "C")
 # inputs: numba takes a writable array for a read-only one, never the other way round
 in_f32_1d, in_f32_2d = types.Array(f32, 1, "C", readonly=True), types.Array(f32, 2, "C", readonly=True)
 in_f32_3d, in_f32_4d = types.Array(f32, 3, "C", readonly=True), types.Array(f32, 4, "C", readonly=True)
 in_f64_1d = types.Array(f64, 1, "C", readonly=True)
 in_i32_3d = types.Array(types.int32, 3, "C", readonly=True)
 in_u8_1d = types.Array(types.uint8, 1, "C", readonly=True)
+in_u16_1d, in_u64_1d = types.Array(types.uint16, 1, "C", readonly=True), types.Array(u64, 1, "C", readonly=True)
 in_i64_1d = types.Array(i64, 1, "C", readonly=True)
 i64_pair, f64_pair, ten_i64 = types.UniTuple(i64, 2), types.UniTuple(f64, 2), types.UniTuple(i64, 10)  # type: ignore[no-untyped-call]
 loss_hits_bad = types.Tuple((f64, i64, i64))  # type: ignore[no-untyped-call]

@@ -180,6 +180,56 @@ def dots_of(rows: int, cells: int) -> Callable[..., None]:
     return made
 
 
+def weighted_of(vectors: int) -> Callable[..., None]:
+    """A function (positions, values, begin, end, table, column, stride, out, at) for use in a kernel: a sum of rows.
+
+    out[at + q] = sum over p in begin…end - 1 of values[p]·table[positions[p]·stride + column + q], for q in
+    0…vectors·8 - 1. All sums stay in registers. Arrays 1-d, C-contiguous: positions uint16, values uint8, the rest
+    float32; numbers uint64. Order: p from begin on; product and sum are rounded once where the processor can, else each
+    on its own.
+    """
+
+    @intrinsic
+    def weighted(
+        _: Any,
+        positions: Any,
+        values: Any,
+        begin: Any,
+        end: Any,
+        table: Any,
+        column: Any,
+        stride: Any,
+        out: Any,
+        at: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def data(place: int) -> Any:
+                return context.make_array(signature.args[place])(context, builder, args[place]).data
+
+            def places() -> list[Any]:
+                return [ir.Constant(INDEX, LANES * vector) for vector in range(vectors)]
+
+            where, what, rows = data(0), data(1), builder.gep(data(4), [args[5]])
+            sums = [variable(builder, ir.Constant(FLOATS, [0.0] * LANES)) for _ in range(vectors)]
+            add = declared(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), f"llvm.fmuladd.v{LANES}f32")
+            with cgutils.for_range_slice(builder, args[2], args[3], ir.Constant(INDEX, 1), inc=True) as (p, _):
+                row = builder.zext(builder.load(builder.gep(where, [p])), INDEX)
+                value = builder.zext(builder.load(builder.gep(what, [p])), LANE)
+                factor = splat(builder, builder.uitofp(value, ir.FloatType()))
+                line = builder.gep(rows, [builder.mul(row, args[6])])
+                for place, total in zip(places(), sums, strict=True):
+                    term = [factor, load(builder, line, place), builder.load(total)]
+                    builder.store(builder.call(add, term), total)
+            for place, total in zip(places(), sums, strict=True):
+                store(builder, builder.load(total), data(7), builder.add(args[8], place))
+            return context.get_dummy_value()
+
+        return types.void(positions, values, begin, end, table, column, stride, out, at), generate
+
+    made: Callable[..., None] = weighted
+    return made
+
+
 def copying() -> Callable[..., None]:
     """A function (x, start, out, at) for use in a kernel: out[at + k] = x[start + k] for k in 0…7.
 

@@ -122,12 +122,12 @@ class Linear:
         self, params: Params, tape: Tape, dy: F32, *, need_dx: bool = True
     ) -> tuple[F32 | None, dict[str, F32]]:
         """See Layer; the second of the two matrix products is left out without `need_dx`."""
-        dz, grads = self._before_bias(tape.y, dy)
+        dz, grads = self.before_bias(tape.y, dy)
         weight: F32 = np.dot(tape.x.T, dz)
         dx: F32 | None = np.dot(dz, params["weight"].T) if need_dx else None
         return dx, {"weight": weight, **grads}
 
-    def _before_bias(self, y: F32 | None, dy: F32) -> tuple[F32, dict[str, F32]]:
+    def before_bias(self, y: F32 | None, dy: F32) -> tuple[F32, dict[str, F32]]:
         """Gradient for x @ weight, and that for the bias if there is one."""
         sums = np.empty(self.n_out, np.float32)
         dz = dy

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from akkafka.errors import ShapeError
 from akkafka.nn import kernels
-from akkafka.nn.layer import F32, FLOAT32, UINT8, Array, Params, Pass, Shape, Tape, Unweighted
+from akkafka.nn.layer import F32, FLOAT32, UINT8, Array, Layer, Params, Pass, Shape, Tape, Unweighted
+from akkafka.nn.layers.linear import Linear
+from akkafka.nn.layers.scaled_linear import FEWEST_COLUMNS, ScaledLinear
 from akkafka.nn.spec import LayerSpec
 
 
@@ -54,6 +56,12 @@ class Scale(Unweighted):
     def out_dtype(self) -> np.dtype[Any]:
         """float32."""
         return FLOAT32
+
+    def followed_by(self, following: Layer) -> Layer | None:
+        """Both in one where bytes go into a linear layer that is no narrow one."""
+        if self.in_dtype != UINT8 or not isinstance(following, Linear) or following.n_out < FEWEST_COLUMNS:
+            return None
+        return ScaledLinear(following, self.scale, self.shift)
 
     def forward(self, params: Params, x: Array, run: Pass) -> tuple[F32, Tape]:
         """See Layer."""

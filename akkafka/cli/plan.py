@@ -35,7 +35,7 @@ from akkafka.data.dataset import shapes
 from akkafka.data.epochs import Cursor
 from akkafka.gate import events as e
 from akkafka.gate.model import Model
-from akkafka.nn.divided import by_row
+from akkafka.nn.divided import by_row, effort, parts_of
 from akkafka.nn.layer import Pass
 from akkafka.protocol import wire
 from akkafka.protocol.config import load_config
@@ -60,6 +60,7 @@ class Cost:
     back_bytes: int  # its input's gradient
     journal_bytes: int  # a record of its journal
     by_row: bool = True  # whether its threads can share a batch's rows
+    effort: int = 1 << 40  # of a batch: whether they do (nn/divided.py)
 
     @property
     def own_ms(self) -> float:
@@ -73,7 +74,8 @@ class Cost:
 
     def longest_ms(self, threads: int) -> float:
         """That its process is at it, if nothing else takes the cores."""
-        return self.own_ms - self.compute_ms * (1 - 1 / threads) if self.by_row else self.own_ms
+        parts = parts_of(self.effort, threads) if self.by_row else 1
+        return self.own_ms - self.compute_ms * (1 - 1 / parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def merged(costs: Sequence[Cost]) -> Cost:
         costs[0].back_bytes,
         sum(cost.journal_bytes for cost in costs),
         all(cost.by_row for cost in costs),
+        sum(cost.effort for cost in costs),
     )
 
 
@@ -244,7 +247,8 @@ def _measured(definition: Definition, gate: int, x: Array, rng: np.random.Genera
     given = model.layer.forward(state.params, x, Pass(False, 0))[0]
     back_bytes = 0 if applied.dx is None else applied.dx.nbytes
     name, divisible = definition.gates[gate].name, by_row(model.layer)
-    return Cost(name, compute, codec, there.y.nbytes, back_bytes, len(applied.value), divisible), given
+    batch = len(x) * effort(model.layer)
+    return Cost(name, compute, codec, there.y.nbytes, back_bytes, len(applied.value), divisible, batch), given
 
 
 def _median(work: Callable[[], object]) -> float:

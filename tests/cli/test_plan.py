@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from akkafka.cli.plan import (
     proposed,
     rest_of,
 )
+from akkafka.nn.divided import WORTH
 from akkafka.protocol.config import load_config
 
 loads = st.lists(st.floats(0, 100), min_size=1, max_size=7)
@@ -69,7 +71,8 @@ def test_costs_are_measured_of_every_gate_and_told_with_what_to_set() -> None:
         input_gradient = 0 if cost is costs[0] else 32 * wide * 2
         least = cost.out_bytes + input_gradient + 4 * (wide + 1) * narrow  # a gradient in the journal is float32
         assert least < cost.written_bytes < least + 500
-    told = lines(definition, costs, placements([9.0, 1.0, 1.0], 0.0, 4), 4)
+    quick = [replace(cost, compute_ms=0.1, codec_ms=0.1) for cost in costs]  # however busy this machine is
+    told = lines(definition, quick, placements([9.0, 1.0, 1.0], 0.0, 4), 4)
     assert any('--set \'run.processes=["0", "1-2"]\'' in line for line in told)
     assert any("--set 'merge=[\"0-2\"]'" in line for line in told), "on so few samples messages are all"
     alone = load_config(None, ['merge=["0-2"]']).definition
@@ -97,7 +100,7 @@ COSTS = [
 
 def test_a_merged_gate_computes_all_and_writes_nothing_between_its_layers() -> None:
     one = merged(COSTS[1:])
-    assert one == Cost("b-c", 20.0, 0.1, 40_000, 1_000_000, 210_000)
+    assert one == Cost("b-c", 20.0, 0.1, 40_000, 1_000_000, 210_000, effort=sum(cost.effort for cost in COSTS[1:]))
     assert one.own_ms == 20.1 + GATE_MS
     whole = merged(COSTS)
     assert whole.written_bytes == 40_000 + 510_000
@@ -113,3 +116,5 @@ def test_merging_is_reckoned_with_all_cores_on_the_rows_and_with_what_is_still_w
     assert abs(two.busiest_ms - (20.0 / 2 + 0.5 + GATE_MS)) < 1e-9
     whole = [Cost(cost.name, cost.compute_ms, 0.1, 1, 1, 1, by_row=False) for cost in COSTS]
     assert mergers(whole, cores=4)[0].busiest_ms == 40.1 + GATE_MS, "one thread for all the rows"
+    small = [replace(cost, effort=WORTH // 2) for cost in COSTS]
+    assert mergers(small, cores=4)[0].busiest_ms == 40.1 + GATE_MS, "not worth dividing"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from akkafka.nn import divided
-from akkafka.nn.divided import Divided, PartsTape, Team, by_row, multiplications
+from akkafka.nn.divided import Divided, PartsTape, Team, by_row, effort
 from akkafka.nn.layer import Array, Layer, Pass
 from akkafka.nn.layers.linear import Linear
 from akkafka.nn.spec import LAYERS, build_sequence, layer_spec
@@ -34,7 +34,7 @@ def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
 
 @pytest.mark.parametrize("case", DIVISIBLE, ids=lambda case: case.name)
 def test_numbers_are_those_of_the_whole_batch(case: Case, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divided, "multiplications", lambda layer: 1)  # those without weights are divided, too
+    monkeypatch.setattr(divided, "effort", lambda layer: 1)  # those without weights are divided, too
     layer, params, x, dy = case.build(), case.weights(), case.batch(SIZE), case.gradient(SIZE)
     parted = Divided(layer, team)
     y, tape = parted.forward(params, x, TRAINING)
@@ -90,25 +90,26 @@ def test_a_dropout_anywhere_within_keeps_a_block_whole() -> None:
     ("layers", "shape", "expected"),
     [
         ([linear(50)], (784,), 784 * 50 + 50),
-        ([{"type": "conv2d", "out": 6, "kernel": 5, "padding": 2}], (1, 28, 28), (6 * 25 + 6) * 784),
+        ([{"type": "conv2d", "out": 6, "kernel": 5, "padding": 2}], (1, 28, 28), 4 * (6 * 25 + 6) * 784),
         ([{"type": "relu"}, linear(3), linear(2)], (4,), 15 + 8),
-        ([{"type": "rnn", "out": 5}], (7, 2), (2 * 5 + 5 * 5 + 5) * 7),
+        ([{"type": "rnn", "out": 5}], (7, 2), 4 * (2 * 5 + 5 * 5 + 5) * 7),
         ([{"type": "parallel", "branches": [[linear(3)], [linear(2)]]}], (4,), 15 + 10),
     ],
 )
-def test_work_is_each_weight_once_for_every_place(
+def test_effort_is_each_weight_once_for_every_place_and_more_outside_of_linear_layers(
     layers: list[dict[str, Any]], shape: tuple[int, ...], expected: int
 ) -> None:
     specs = [layer_spec(data) for data in layers]
     layer = build_sequence(specs, shape, np.dtype(np.float32))
-    assert multiplications(layer) == expected
+    assert effort(layer) == expected
 
 
-def test_a_batch_that_is_not_worth_it_stays_in_one_piece() -> None:
+def test_a_batch_that_is_not_worth_it_stays_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divided, "WORTH", 1 << 20)
     layer = CASES[0].build()  # 6 x 4
     params, team = CASES[0].weights(), Team(2)
     parted = Divided(layer, team)
-    least = 2 * divided.WORTH // multiplications(layer) + 1
+    least = 2 * divided.WORTH // effort(layer) + 1
     for rows, parts in ((1, False), (least // 2, False), (least, True)):
         y, tape = parted.forward(params, np.ones((rows, 6), np.float32), TRAINING)
         assert isinstance(tape, PartsTape) is parts and y.shape == (rows, 4)

@@ -66,9 +66,8 @@ def compiled(result: Any, *arguments: Any) -> Callable[[Kernel], Kernel]:
     Division by 0 gives infinity or not-a-number as in numpy: numba's check for it would keep a loop from being
     vectorised (dc-asgd-a on 784 × 50: 115 µs with the check, 33 without).
     No fastmath: sums keep their order and a*b+c is rounded twice, so the same input gives the same bits on
-    every machine (but for the products of a convolution, see vectors.py, which as BLAS's go by the processor). No
-    parallel loops: one compute thread per gate, and numba's workqueue dies when two
-    threads enter it.
+    every machine (but for the products of vectors.py, of convolutions and of sparse bytes, which as BLAS's go by the
+    processor). No parallel loops: numba's workqueue dies when two threads enter it.
     """
 
     def wrap(function: Kernel) -> Kernel:

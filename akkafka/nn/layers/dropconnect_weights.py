@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from akkafka.nn.initial import Init
 from akkafka.nn.layer import F32, Array, Params, Pass, Shape, Tape
+from akkafka.nn.layers.around_linear import AroundLinear
 from akkafka.nn.layers.linear import Linear, features
 from akkafka.nn.mask import Mask
 from akkafka.nn.spec import LayerSpec
@@ -44,45 +44,10 @@ class MaskedTape(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class DropConnectWeights:
+class DropConnectWeights(AroundLinear):
     """A linear layer that sees masked weights; params and shapes are the linear layer's."""
 
-    linear: Linear
     mask: Mask
-
-    @property
-    def in_shape(self) -> Shape:
-        """(n_in,)."""
-        return self.linear.in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        """(n_out,)."""
-        return self.linear.out_shape
-
-    @property
-    def in_dtype(self) -> np.dtype[Any]:
-        """float32."""
-        return self.linear.in_dtype
-
-    @property
-    def out_dtype(self) -> np.dtype[Any]:
-        """float32."""
-        return self.linear.out_dtype
-
-    @property
-    def param_shapes(self) -> Mapping[str, Shape]:
-        """The linear layer's."""
-        return self.linear.param_shapes
-
-    @property
-    def buffers(self) -> Mapping[str, float]:
-        """Empty."""
-        return self.linear.buffers
-
-    def init(self, rng: np.random.Generator) -> dict[str, F32]:
-        """As the linear layer's."""
-        return self.linear.init(rng)
 
     def forward(self, params: Params, x: Array, run: Pass) -> tuple[F32, Tape]:
         """See Layer."""

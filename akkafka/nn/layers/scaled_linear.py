@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akkafka.nn import kernels
-from akkafka.nn.layer import F32, UINT8, Array, Layer, Params, Pass, Shape, Tape
+from akkafka.nn.layer import F32, UINT8, Array, Layer, Params, Pass, Tape
+from akkafka.nn.layers.around_linear import AroundLinear
 from akkafka.nn.layers.linear import Linear
 
 MOST: Final = 0.25
@@ -60,51 +60,21 @@ class SparseTape(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScaledLinear:
+class ScaledLinear(AroundLinear):
     """y = (x * scale + shift) @ weight + bias for uint8, with max(·, 0) on top if `linear` has a relu."""
 
-    linear: Linear
     scale: float
     shift: float
-
-    @property
-    def in_shape(self) -> Shape:
-        """(n_in,)."""
-        return self.linear.in_shape
-
-    @property
-    def out_shape(self) -> Shape:
-        """(n_out,)."""
-        return self.linear.out_shape
 
     @property
     def in_dtype(self) -> np.dtype[Any]:
         """uint8."""
         return UINT8
 
-    @property
-    def out_dtype(self) -> np.dtype[Any]:
-        """float32."""
-        return self.linear.out_dtype
-
-    @property
-    def param_shapes(self) -> Mapping[str, Shape]:
-        """The linear layer's."""
-        return self.linear.param_shapes
-
-    @property
-    def buffers(self) -> Mapping[str, float]:
-        """Empty."""
-        return self.linear.buffers
-
     def followed_by(self, following: Layer) -> Layer | None:
         """As the linear layer."""
         linear = self.linear.followed_by(following)
         return dataclasses.replace(self, linear=linear) if isinstance(linear, Linear) else None
-
-    def init(self, rng: np.random.Generator) -> dict[str, F32]:
-        """As the linear layer."""
-        return self.linear.init(rng)
 
     def forward(self, params: Params, x: Array, run: Pass) -> tuple[F32, Tape]:
         """See Layer."""

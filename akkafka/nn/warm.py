@@ -9,7 +9,7 @@ from akkafka.nn.layer import FLOAT32, Layer, Pass
 
 
 def warm_up(layer: Layer, batch: int = 1) -> None:
-    """Run `layer` forth and back on `batch` samples, in training and outside of it, and forget the results.
+    """Run `layer` forth and back on `batch` samples of zeros, in training and outside of it, and forget the results.
 
     Compiles the kernels it uses, or reads them from numba's cache, and lets BLAS set up its buffers.
     """

@@ -51,7 +51,8 @@ def test_what_figures_are_is_told_beside_them(run: Run) -> None:
         network = await define(broker, small_definition(), "net")
         side = SideChannel(broker, network, "gate-1-a")
         side.tell(at_version(1))
-        await asyncio.sleep(0.1)
+        for _ in range(100):  # turns of the loop: a producer is there then
+            await asyncio.sleep(0)
         side.tell(at_version(2))
         await side.close()
         async with reading(broker, "look") as reader:

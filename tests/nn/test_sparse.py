@@ -23,7 +23,7 @@ SCALE, SHIFT = 0.0127, -0.42
 
 
 def sparse(rows: int, width: int, share: float = 0.19) -> U8:
-    """Pixels of which so many are other than zero; the first row has none, the last one full as far as may be."""
+    """Pixels of which so many are other than zero, in the first row none."""
     rng = RNG(rows * width)
     x = rng.integers(1, 256, (rows, width)).astype(np.uint8) * (rng.random((rows, width)) < share)
     x[0] = 0

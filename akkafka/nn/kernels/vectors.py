@@ -206,9 +206,7 @@ def weighted_of(vectors: int) -> Callable[..., None]:
             def data(place: int) -> Any:
                 return context.make_array(signature.args[place])(context, builder, args[place]).data
 
-            def places() -> list[Any]:
-                return [ir.Constant(INDEX, LANES * vector) for vector in range(vectors)]
-
+            places = [ir.Constant(INDEX, LANES * vector) for vector in range(vectors)]
             where, what, rows = data(0), data(1), builder.gep(data(4), [args[5]])
             sums = [variable(builder, ir.Constant(FLOATS, [0.0] * LANES)) for _ in range(vectors)]
             add = declared(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), f"llvm.fmuladd.v{LANES}f32")
@@ -217,10 +215,10 @@ def weighted_of(vectors: int) -> Callable[..., None]:
                 value = builder.zext(builder.load(builder.gep(what, [p])), LANE)
                 factor = splat(builder, builder.uitofp(value, ir.FloatType()))
                 line = builder.gep(rows, [builder.mul(row, args[6])])
-                for place, total in zip(places(), sums, strict=True):
+                for place, total in zip(places, sums, strict=True):
                     term = [factor, load(builder, line, place), builder.load(total)]
                     builder.store(builder.call(add, term), total)
-            for place, total in zip(places(), sums, strict=True):
+            for place, total in zip(places, sums, strict=True):
                 store(builder, builder.load(total), data(7), builder.add(args[8], place))
             return context.get_dummy_value()
 

@@ -23,6 +23,7 @@ from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.cli.bench.bare import MODULE
 from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.contest import order
+from akkafka.cli.bench.ground import listening
 from akkafka.cli.bench.machine import calm, machine
 from akkafka.cli.bench.pipeline import Look, Setting, Steady, told, words
 from akkafka.cli.bench.watch import wait_until_gone
@@ -81,13 +82,14 @@ async def _both(request: Request, setting: Setting, folder: Path, servers: str) 
     found: dict[str, list[Steady]] = {WHOLE: [], BARE: []}
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(reached(Connection(bootstrap_servers=servers)))
+        java = listening(Connection(bootstrap_servers=servers))
         for name, module in ((WHOLE, "akkafka"), (BARE, MODULE)):
             own = folder / name
             own.mkdir()
             trainer = Trainer(words(setting, name, own, module), own / "train.log", environment(servers))
             stack.callback(trainer.collapse)
             trainer.start()
-            looks[name] = Look(trainer, folder, before, _silent, name)
+            looks[name] = Look(trainer, before, _silent, name, java)
         opened = {name: await stack.enter_async_context(look.begun(broker)) for name, look in looks.items()}
         for number, name in order([WHOLE, BARE], request.rounds):
             for other, look in looks.items():

@@ -76,7 +76,7 @@ def pipeline(
     config: ConfigArgument = None,
     net: NetOption = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long each round is measured.")] = 15.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Each with a broker and a training of its own.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Each with a training of its own.")] = 1,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,

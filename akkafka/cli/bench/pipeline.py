@@ -1,14 +1,13 @@
 """`akkafka bench pipeline`: akkafka alone, in steady state: speed, CPU by process, and where a batch's time goes.
 
-`akkafka train` runs as a user starts it, over a broker of its own. Measured from outside and from the log: batches from
-the sentinels' figures, CPU from the system, a batch's time from the stamps that some batches bring home.
+`akkafka train` runs as a user starts it (`ground.py`: over which broker). Measured from outside and from the log:
+batches from the sentinels' figures, CPU from the system, a batch's time from the stamps that some batches bring home.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,16 +19,14 @@ from typing import Any
 import psutil
 
 from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, TopicPartition
-from akkafka.broker.connection import Connection
-from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.broker.network import Network
 from akkafka.cli.bench import waterfall
 from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.draw import check_drawing, draw_trip
+from akkafka.cli.bench.ground import WARM_AT_MOST_S, WARM_BATCHES, Ground, ground
 from akkafka.cli.bench.machine import Calm, calm, machine
 from akkafka.cli.bench.recovery import BEGIN_S, FOREVER, defined
-from akkafka.cli.bench.watch import label_of, wait_until_gone
-from akkafka.cli.chaos.trainer import Trainer, environment
+from akkafka.cli.chaos.trainer import Trainer
 from akkafka.cli.console import say, table
 from akkafka.cli.locating import reached
 from akkafka.cli.networks import configured
@@ -40,9 +37,9 @@ from akkafka.protocol import wire
 from akkafka.protocol.figures import GateFigures, SentinelFigures, TrainFigures, found_window, from_message
 from akkafka.protocol.messages import Backward, Figures, Mode
 
-WARM_S = 4.0  # behind the first batch: windows are full, caches are warm
 TOLD_S = 2.0
 BROKER = "broker"
+CONDUCTOR = "akkafka train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +91,12 @@ def pipeline(request: Request) -> None:
     config = configured(request.config, request.overrides, request.seed, data_dir)
     names = waterfall.station_names([gate.name for gate in config.definition.gates])
     signal.signal(signal.SIGTERM, terminated)
+    setting = Setting(request.config, request.overrides, request.seed, data_dir)
     found = []
-    for number in range(1, request.rounds + 1):
-        found.append(measured(Setting(request.config, request.overrides, request.seed, data_dir), request.seconds, say))
-        say(f"round {number}/{request.rounds}  {told(found[-1])}")
+    with ground("akp-", say) as here:
+        for number in range(1, request.rounds + 1):
+            found.append(measured(setting, request.seconds, here, say))
+            say(f"round {number}/{request.rounds}  {told(found[-1])}")
     trips = [trip for steady in found for trip in steady.trips]
     print("\n".join(lines(found, trips, names)), flush=True)
     if request.plot is not None and trips:
@@ -178,22 +177,19 @@ class Setting:
     data_dir: Path | None = None
 
 
-def measured(setting: Setting, seconds: float, tell: Callable[[str], None]) -> Steady:
-    """Start broker and training, measure for so many seconds, end both. Raises AkkafkaError."""
+def measured(setting: Setting, seconds: float, here: Ground, tell: Callable[[str], None]) -> Steady:
+    """Train, measure for so many seconds once it is in its steady state, end it. Raises AkkafkaError."""
     before = calm()
-    with tempfile.TemporaryDirectory(prefix="akp-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        lease = acquire(BrokerSettings(folder / "broker", linger_s=0.0), progress=tell)
-        try:
-            trainer = Trainer(words(setting, "bench", folder), folder / "train.log", environment(lease.bootstrap))
-            try:
-                trainer.start()
-                return asyncio.run(Look(trainer, folder, before, tell).run(lease.bootstrap, seconds))
-            finally:
-                trainer.collapse()
-        finally:
-            lease.release()
-            wait_until_gone(name)
+    network = here.next_network()
+    folder = here.folder / network
+    folder.mkdir()
+    trainer = Trainer(words(setting, network, folder), folder / "train.log", here.environment)
+    try:
+        trainer.start()
+        return asyncio.run(Look(trainer, before, tell, network, here.java).run(here, seconds))
+    finally:
+        trainer.collapse()
+        here.drop(network)
 
 
 def words(setting: Setting, network: str, folder: Path, module: str = "akkafka") -> list[str]:
@@ -212,19 +208,23 @@ class Look:
     """At one training, from outside and in the log."""
 
     trainer: Trainer
-    folder: Path  # which the broker's command line names
     before: Calm
     tell: Callable[[str], None]
-    name: str = "bench"  # of the network
+    name: str  # of the network
+    java: psutil.Process | None  # the broker, if it can be seen
     home: list[tuple[int, int, float]] = field(default_factory=list)  # (ns, samples, latency in ms) of a batch
     gates: dict[str, list[GateFigures]] = field(default_factory=dict)
     trips: list[waterfall.Trip] = field(default_factory=list)
     window: tuple[int, str] = (0, "")
 
-    async def run(self, servers: str, seconds: float) -> Steady:
+    async def run(self, here: Ground, seconds: float) -> Steady:
         """Wait until it has begun, measure it."""
-        async with reached(Connection(bootstrap_servers=servers)) as broker, self.begun(broker) as (reader, network):
-            return await self.measured(reader, network, WARM_S, seconds)
+        async with reached(here.connection) as broker, self.begun(broker) as (reader, network):
+            self.tell(f"it trains; it is measured in {here.settle_s:.0f} s, when {WARM_BATCHES} batches are home")
+            begun = time.monotonic()
+            await self._follow(reader, network, WARM_AT_MOST_S, lambda: len(self.home) >= WARM_BATCHES)
+            left = here.settle_s - (time.monotonic() - begun)
+            return await self.measured(reader, network, max(0.0, left), seconds)
 
     @asynccontextmanager
     async def begun(self, broker: Broker) -> AsyncIterator[tuple[Reader, Network]]:
@@ -294,14 +294,13 @@ class Look:
         )
 
     def _processes(self) -> dict[str, psutil.Process]:
-        """By role; the broker is nobody's child, but its command line names our folder."""
+        """By role."""
         found = {name: some[0] for name, some in sorted(self.trainer.workers().items())}
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if any(str(self.folder) in word for word in command) and "kafka.Kafka" in command:
-                found[BROKER] = process
-            elif command[1:4] == ["-m", "akkafka", "train"] and str(self.folder) in command:
-                found[label_of(command, process.name())] = process
+        conductor = self.trainer.process
+        if conductor is not None:
+            found[CONDUCTOR] = conductor
+        if self.java is not None:
+            found[BROKER] = self.java
         return found
 
     async def _follow(

@@ -18,6 +18,7 @@ from typing import Any, Final
 from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.contest import order
 from akkafka.cli.bench.draw import check_drawing, draw_axes
+from akkafka.cli.bench.ground import Ground, ground
 from akkafka.cli.bench.machine import machine
 from akkafka.cli.bench.pipeline import BROKER, Setting, Steady, measured, told
 from akkafka.cli.console import say, table
@@ -144,9 +145,10 @@ def scaling(request: Request) -> None:
         for point in (point for points in planned.values() for point in points):
             one = point.setting
             configured(one.config, one.overrides, None, one.data_dir)  # a mistake is told before anything runs
-        for axis, points in planned.items():
-            found += _axis(points, request)
-            print("\n".join(["", *lines([one for one in found if one.axis == axis])]), flush=True)
+        with ground("aks-", say) as here:
+            for axis, points in planned.items():
+                found += _axis(points, request, here)
+                print("\n".join(["", *lines([one for one in found if one.axis == axis])]), flush=True)
     if request.plot is not None:
         draw_axes(found, request.plot)
         say(f"picture: {request.plot}")
@@ -155,13 +157,18 @@ def scaling(request: Request) -> None:
         say(f"figures: {request.out}")
 
 
-def _axis(points: Sequence[Point], request: Request) -> list[Measured]:
+def _axis(points: Sequence[Point], request: Request, here: Ground) -> list[Measured]:
     steadies: dict[str, list[Steady]] = {}
     for number, point in order(points, request.rounds):
-        steady = measured(point.setting, request.seconds, lambda line: None)
+        steady = measured(point.setting, request.seconds, here, _naming(point))
         steadies.setdefault(point.value, []).append(steady)
         say(f"round {number}/{request.rounds}  {point.axis} {point.value}: {told(steady)}")
     return [summed(points[0].axis, value, some) for value, some in steadies.items()]
+
+
+def _naming(point: Point) -> Callable[[str], None]:
+    """Progress says whose it is."""
+    return lambda line: say(f"{point.axis} {point.value}: {line.strip()}")
 
 
 def summed(axis: str, value: str, some: Sequence[Steady]) -> Measured:

@@ -58,6 +58,14 @@ class Trainer:
         """Its exit code, None while it runs."""
         return self._popen.poll() if self._popen is not None else None
 
+    @property
+    def process(self) -> psutil.Process | None:
+        """`akkafka train` itself, while it runs."""
+        try:
+            return psutil.Process(self._popen.pid) if self._popen is not None and self.ended is None else None
+        except psutil.NoSuchProcess:
+            return None
+
     def workers(self) -> dict[RoleName, list[psutil.Process]]:
         """Living processes by role, oldest first."""
         found: dict[RoleName, list[psutil.Process]] = {}

@@ -11,9 +11,9 @@ from typing import Literal
 
 import psutil
 
-from akkafka.broker.base import Broker, BrokerUnavailableError, Reader, Record, TopicPartition
+from akkafka.broker.base import Broker, BrokerUnavailableError, OffsetGoneError, Reader, Record, TopicPartition
 from akkafka.broker.network import Network
-from akkafka.broker.reading import follow, last_records, reading
+from akkafka.broker.reading import follow, last_records
 from akkafka.broker.side import SideChannel
 from akkafka.errors import ProtocolError
 from akkafka.protocol import wire
@@ -25,7 +25,8 @@ SLOW_S = 3.0  # of a neighbour that is seen to live: it is slow, and a second wo
 LOOK_S = 0.05  # how often a standby looks whether it is needed
 LATE_S = 0.4  # a beat that is read at the start may have come this late
 OLD_S = 5.0  # a beat older than this by the wall clock is nobody's, even if clocks differ a little
-TAIL = 64  # records of the metrics topic that tell who has been here a moment ago
+TAIL = 64  # records of the metrics topic, or 4 for each gate, that tell who has been here a moment ago
+GLANCE_S = 2.0  # how often who works looks for others
 
 
 class Watch:
@@ -34,18 +35,23 @@ class Watch:
     def __init__(self, broker: Broker, network: Network, gate: int, process: str) -> None:
         self._broker, self._network, self._gate, self._process = broker, network, gate, process
         self._where = TopicPartition(network.topics.metrics, 0)
+        self._tail = max(TAIL, 4 * network.gate_count)
         self._reader: Reader | None = None
+        self._quick: Reader | None = None
+        self._seen: int | None = None  # offset behind what glances have looked at; None: it follows
         self.worker = ""  # process that was last heard to work on this gate
         self._heard_at = float("-inf")
         self._neighbour: psutil.Process | None = None  # the worker, if it is seen to live on this machine
 
     async def open(self) -> None:
         """Look at the newest beats, then follow."""
+        if self._quick is None:  # else the broker went away in the middle of this, and it is tried again
+            self._quick = await self._broker.reader(f"{self._process}-beats", max_wait_ms=20)
         # beats may come a quarter of a second late, and most figures are not for us: spare the broker the answers
-        if self._reader is None:  # else the broker went away in the middle of this, and it is tried again
+        if self._reader is None:
             self._reader = await self._broker.reader(f"{self._process}-watch", max_wait_ms=250, min_bytes=1 << 20)
-        async with reading(self._broker, f"{self._process}-beats") as quick:
-            tail = (await last_records(self._broker, quick, [self._where], TAIL))[self._where]
+        tail = (await last_records(self._broker, self._quick, [self._where], self._tail))[self._where]
+        self._quick.assign({})
         for record in tail:
             age_s = time.time() - record.timestamp_ms / 1000
             if age_s < OLD_S:  # who is started again finds the beats of the one that died
@@ -55,8 +61,9 @@ class Watch:
 
     async def close(self) -> None:
         """Let go."""
-        if self._reader is not None:
-            await self._reader.close()
+        for reader in (self._reader, self._quick):
+            if reader is not None:
+                await reader.close()
 
     @property
     def silent(self) -> bool:
@@ -84,6 +91,23 @@ class Watch:
         with suppress(BrokerUnavailableError):
             for record in await follow(self._reader, timeout):
                 self._hear(record)
+
+    async def glance(self) -> None:
+        """Follow no longer, but look at the newest of what has come since the last look; `silent` holds for this moment.
+
+        Every worker of a network that followed all the time would hear every beat of all the others.
+        """
+        assert self._reader is not None and self._quick is not None, "open() comes first"
+        if self._seen is None:
+            self._seen = self._reader.position(self._where)
+            self._reader.assign({})
+        with suppress(BrokerUnavailableError, OffsetGoneError):
+            tail = (await last_records(self._broker, self._quick, [self._where], self._tail))[self._where]
+            self._quick.assign({})
+            for record in tail:
+                if record.offset >= self._seen:
+                    self._hear(record)
+            self._seen = max([self._seen, *(record.offset + 1 for record in tail)])
 
     def _hear(self, record: Record, age_s: float = 0.0) -> None:
         told = dict(record.headers)  # most figures are of no interest, and some are long: they need not be decoded
@@ -143,7 +167,8 @@ async def stand_by(
 async def step_down(watch: Watch, process: str, leave: asyncio.Event) -> None:
     """Set `leave` when an older process works on the same gate: two are harmless, but one is enough."""
     while True:
-        await watch.follow(1.0)
+        await watch.glance()
         if not watch.silent and watch.worker < process:
             leave.set()
             return
+        await asyncio.sleep(GLANCE_S)

@@ -180,3 +180,73 @@ def test_figures_that_are_said_to_be_of_no_interest_are_not_looked_into(
         return watch.worker
 
     assert run(scene()) == ("gate-0-older" if heard else "")
+
+
+def test_who_works_glances_at_the_beats_that_are_new_whatever_clocks_say(
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
+) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        await beat(broker, network, worker.pid, host="elsewhere")
+        clock.moved_s = 3600.0
+        watch = await watching(broker, network)
+        await watch.glance()
+        assert silent(watch), "that beat was there before"
+        await beat(broker, network, worker.pid, host="elsewhere")
+        await watch.glance()
+        assert not silent(watch) and watch.worker == "gate-0-older"
+        clock.moved_s += 2.0
+        await watch.glance()
+        assert silent(watch), "nothing since the last look"
+        await beat(broker, network, worker.pid, host="elsewhere")
+        await beat(broker, network, worker.pid, host="elsewhere", state="leaving")
+        await watch.glance()
+        assert silent(watch), "the newest says that it leaves"
+        await watch.close()
+
+    run(scene())
+
+
+def test_who_works_finds_the_other_among_the_beats_of_a_large_network(
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock
+) -> None:
+    async def scene() -> None:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = await watching(broker, network)
+        for _ in range(3):
+            await beat(broker, network, worker.pid)
+            for gate in range(1, 60):
+                await beat(broker, network, worker.pid, gate=gate)
+        await watch.glance()
+        assert not silent(watch) and watch.worker == "gate-0-older"
+        await watch.close()
+
+    run(scene())
+
+
+def test_the_younger_of_two_workers_steps_down_and_the_older_does_not(
+    run: Run, worker: subprocess.Popen[bytes], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standby, "GLANCE_S", 0.0)
+
+    async def leaves(process: str) -> bool:
+        broker = MemoryBroker()
+        network = await define(broker, small_definition(), "net")
+        watch = Watch(broker, network, 0, process)
+        await watch.open()
+        leave = asyncio.Event()
+        stepping = asyncio.create_task(standby.step_down(watch, process, leave))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not leave.is_set()
+        await beat(broker, network, worker.pid)
+        await asyncio.wait({stepping}, timeout=0.5)
+        stepping.cancel()
+        await asyncio.gather(stepping, return_exceptions=True)
+        await watch.close()
+        return leave.is_set()
+
+    assert run(leaves("gate-0-younger"))
+    assert not run(leaves("gate-0-elder"))

@@ -93,7 +93,7 @@ class Watch:
                 self._hear(record)
 
     async def glance(self) -> None:
-        """Follow no longer, but look at the newest of what has come since the last look; `silent` holds for this moment.
+        """Follow no longer, but look at the newest of what came since the last look; `silent` is of this moment.
 
         Every worker of a network that followed all the time would hear every beat of all the others.
         """

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from akkafka.broker.connection import Connection
 from akkafka.broker.network import networks
 from akkafka.cli.bench.ground import COLD_S, WARM_S, Ground, ground
 from akkafka.cli.bench.hop import Request as WireRequest
@@ -75,6 +76,15 @@ async def networks_of(here: Ground) -> list[str]:
     """What is on its broker."""
     async with reached(here.connection) as broker:
         return await networks(broker)
+
+
+def test_a_network_that_cannot_be_dropped_is_told_and_hides_no_other_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_PATIENCE_S", "1")
+    said: list[str] = []
+    Ground(Connection.load({"bootstrap_servers": "127.0.0.1:1"}), tmp_path, {}, None, said.append).drop("bench-1")
+    assert len(said) == 1 and "akkafka reset --network bench-1" in said[0]
 
 
 def test_a_hop_is_measured_by_size_and_leaves_no_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

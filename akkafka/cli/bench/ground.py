@@ -24,6 +24,7 @@ from akkafka.cli.bench.watch import wait_until_gone
 from akkafka.cli.chaos.trainer import environment
 from akkafka.cli.locating import answering, embedded, named, reached
 from akkafka.cli.options import Where
+from akkafka.errors import AkkafkaError
 
 COLD_S: Final = 20.0  # behind the first batch over a broker that may be new
 WARM_S: Final = 4.0  # behind the first batch of a later training
@@ -41,6 +42,7 @@ class Ground:
     folder: Path
     environment: Mapping[str, str]  # of a training
     java: psutil.Process | None  # the broker's process; None: it runs elsewhere, or is not ours to see
+    say: Say
     trainings: int = 0
 
     def next_network(self) -> str:
@@ -54,8 +56,11 @@ class Ground:
         return COLD_S if self.trainings == 1 else WARM_S
 
     def drop(self, network: str) -> None:
-        """Delete a network whose training has ended. Raises BrokerError."""
-        asyncio.run(self._drop(network))
+        """Delete a network whose training has ended; tells if it is left, as what ended the training may be worse."""
+        try:
+            asyncio.run(self._drop(network))
+        except AkkafkaError as error:
+            self.say(f"network {network!r} is left on the broker, {error}: `akkafka reset --network {network}`")
 
     async def _drop(self, network: str) -> None:
         async with reached(self.connection) as broker:
@@ -69,21 +74,23 @@ def ground(prefix: str, say: Say) -> Iterator[Ground]:
         connection = named(Where({}))
         if connection is not None:
             answering(connection, say)
-            yield Ground(connection, Path(name), _as_named(connection), listening(connection))
+            yield Ground(connection, Path(name), _as_named(connection), listening(connection), say)
             return
         lease = acquire(BrokerSettings(Path(name) / "broker", linger_s=0.0), progress=say)
         try:
             connection = embedded(Where({}), lease.bootstrap)
-            yield Ground(connection, Path(name), environment(lease.bootstrap), listening(connection))
+            yield Ground(connection, Path(name), environment(lease.bootstrap), listening(connection), say)
         finally:
             lease.release()
             wait_until_gone(name)
 
 
 def listening(connection: Connection) -> psutil.Process | None:
-    """The process on this machine that listens at one of the broker's ports, if it is ours to see."""
+    """The Kafka on this machine that listens at one of the broker's ports, if it is ours to see."""
     ports = {port for host, port in connection.addresses if host in ("localhost", "127.0.0.1", "::1")}
-    for process in psutil.process_iter():
+    for process in psutil.process_iter(["cmdline"]):
+        if "kafka.Kafka" not in (process.info["cmdline"] or ()):  # such as what hands on a container's port
+            continue
         try:
             sockets = process.net_connections("tcp")
         except psutil.Error:  # another user's, or one that has just ended

@@ -38,7 +38,7 @@ class Watch:
         self._tail = max(TAIL, 4 * network.gate_count)
         self._reader: Reader | None = None
         self._quick: Reader | None = None
-        self._seen: int | None = None  # offset behind what glances have looked at; None: it follows
+        self._seen = 0  # offset behind what glances have looked at
         self.worker = ""  # process that was last heard to work on this gate
         self._heard_at = float("-inf")
         self._neighbour: psutil.Process | None = None  # the worker, if it is seen to live on this machine
@@ -87,7 +87,7 @@ class Watch:
 
     async def follow(self, timeout: float) -> None:
         """Take in what comes within `timeout` seconds."""
-        assert self._reader is not None, "open() comes first"
+        assert self._reader is not None, "open() comes first, and no glance before this"
         with suppress(BrokerUnavailableError):
             for record in await follow(self._reader, timeout):
                 self._hear(record)
@@ -97,17 +97,19 @@ class Watch:
 
         Every worker of a network that followed all the time would hear every beat of all the others.
         """
-        assert self._reader is not None and self._quick is not None, "open() comes first"
-        if self._seen is None:
+        assert self._quick is not None, "open() comes first"
+        if self._reader is not None:
             self._seen = self._reader.position(self._where)
-            self._reader.assign({})
+            await self._reader.close()
+            self._reader = None
         with suppress(BrokerUnavailableError, OffsetGoneError):
             tail = (await last_records(self._broker, self._quick, [self._where], self._tail))[self._where]
             self._quick.assign({})
             for record in tail:
                 if record.offset >= self._seen:
                     self._hear(record)
-            self._seen = max([self._seen, *(record.offset + 1 for record in tail)])
+            if tail:
+                self._seen = tail[-1].offset + 1
 
     def _hear(self, record: Record, age_s: float = 0.0) -> None:
         told = dict(record.headers)  # most figures are of no interest, and some are long: they need not be decoded

@@ -72,6 +72,13 @@ async def watching(broker: MemoryBroker, network: Network) -> Watch:
     return watch
 
 
+async def opened() -> tuple[MemoryBroker, Network, Watch]:
+    """Of whom nobody else has been heard yet."""
+    broker = MemoryBroker()
+    network = await define(broker, small_definition(), "net")
+    return broker, network, await watching(broker, network)
+
+
 def silent(watch: Watch) -> bool:
     """Asked anew each time, also in the eyes of a type checker."""
     return watch.silent
@@ -81,9 +88,7 @@ def test_a_worker_is_heard_and_its_death_on_this_machine_seen_at_once(
     run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
-        broker = MemoryBroker()
-        network = await define(broker, small_definition(), "net")
-        watch = await watching(broker, network)
+        broker, network, watch = await opened()
         assert silent(watch), "nobody was ever heard"
         await beat(broker, network, worker.pid)
         await watch.follow(1.0)
@@ -101,9 +106,7 @@ def test_a_neighbour_that_is_slow_is_given_more_time_than_one_that_is_stopped(
     run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
-        broker = MemoryBroker()
-        network = await define(broker, small_definition(), "net")
-        watch = await watching(broker, network)
+        broker, network, watch = await opened()
         await beat(broker, network, worker.pid)
         await watch.follow(1.0)
         clock.moved_s = 1.0
@@ -123,9 +126,7 @@ def test_of_a_worker_on_another_machine_only_silence_tells(
     run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
-        broker = MemoryBroker()
-        network = await define(broker, small_definition(), "net")
-        watch = await watching(broker, network)
+        broker, network, watch = await opened()
         await beat(broker, network, worker.pid, host="elsewhere")
         await watch.follow(1.0)
         worker.kill()
@@ -171,9 +172,7 @@ def test_figures_that_are_said_to_be_of_no_interest_are_not_looked_into(
     run: Run, worker: subprocess.Popen[bytes], clock: Clock, headers: Headers, heard: bool
 ) -> None:
     async def scene() -> str:
-        broker = MemoryBroker()
-        network = await define(broker, small_definition(), "net")
-        watch = await watching(broker, network)
+        broker, network, watch = await opened()
         await beat(broker, network, worker.pid, headers)
         await watch.follow(1.0)
         await watch.close()
@@ -212,9 +211,7 @@ def test_who_works_finds_the_other_among_the_beats_of_a_large_network(
     run: Run, worker: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     async def scene() -> None:
-        broker = MemoryBroker()
-        network = await define(broker, small_definition(), "net")
-        watch = await watching(broker, network)
+        broker, network, watch = await opened()
         for _ in range(3):
             await beat(broker, network, worker.pid)
             for gate in range(1, 60):

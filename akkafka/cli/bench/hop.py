@@ -24,6 +24,7 @@ from akkafka.broker.connection import Connection
 from akkafka.broker.embedded import BrokerSettings, acquire
 from akkafka.cli.bench.command import terminated
 from akkafka.cli.bench.draw import check_drawing, draw_hops
+from akkafka.cli.bench.ground import listening
 from akkafka.cli.bench.machine import machine
 from akkafka.cli.bench.recovery import quantile
 from akkafka.cli.bench.watch import wait_until_gone
@@ -72,7 +73,7 @@ def wire(request: Request) -> None:
     with tempfile.TemporaryDirectory(prefix="akw-", ignore_cleanup_errors=True) as name:
         lease = acquire(BrokerSettings(Path(name) / "broker", linger_s=0.0), progress=say)
         try:
-            found = asyncio.run(_all(lease.bootstrap, Path(name), sizes, request.rounds))
+            found = asyncio.run(_all(lease.bootstrap, sizes, request.rounds))
         finally:
             lease.release()
             wait_until_gone(name)
@@ -120,13 +121,15 @@ def lines(found: Sequence[Hop]) -> list[str]:
     return table(["KB", "ms p50", "ms p95", "MB/s", "CPU ms of both ends", "CPU ms of the broker"], cells)
 
 
-async def _all(servers: str, folder: Path, sizes: Sequence[int], rounds: int) -> list[Hop]:
+async def _all(servers: str, sizes: Sequence[int], rounds: int) -> list[Hop]:
     found = []
     connection = Connection(bootstrap_servers=servers)
     # two ends, as of two processes: one would read from its own memory
     async with reached(connection) as broker, reached(connection) as other:
         await broker.create([TopicSpec(TOPIC, 1, edge_settings())])
-        ends = await _Ends.of(broker, other, _broker_process(folder))
+        java = listening(connection)
+        assert java is not None, "the broker that was just started has a process"
+        ends = await _Ends.of(broker, other, java)
         try:
             for number in range(1, rounds + 1):
                 for size in sizes:
@@ -135,14 +138,6 @@ async def _all(servers: str, folder: Path, sizes: Sequence[int], rounds: int) ->
         finally:
             await ends.close()
     return found
-
-
-def _broker_process(folder: Path) -> psutil.Process:
-    for process in psutil.process_iter(["cmdline"]):
-        words: list[str] = process.info["cmdline"] or []
-        if "kafka.Kafka" in words and any(str(folder) in word for word in words):
-            return process
-    raise RuntimeError("the broker that was just started has no process")
 
 
 @dataclass(slots=True)
